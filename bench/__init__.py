@@ -1,0 +1,1 @@
+"""What the speed claims rest on: anyone can run it with `make bench`."""

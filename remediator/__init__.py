@@ -1,0 +1,1 @@
+"""Preview, apply and keep the hardening of Docker and Kubernetes hosts."""

@@ -1,0 +1,107 @@
+"""What Ansible is told of a host: our keys only, small, and with the changes as --diff shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from remediator.plan import Change, HostPlan, HostResult, Outcome, State, Transaction
+from remediator.text import one_line
+
+# Events above 700,000 bytes are dropped as a whole by ansible-runner; what is longer is cut, and says so.
+_BUDGET = 300_000
+
+
+FAILING: frozenset[Outcome] = frozenset(("rolled_back", "broken", "unreported"))
+
+
+def preview_result(plan: HostPlan) -> dict[str, Any]:
+    """The harden task's result in check mode. `changed`: there is something that an apply would be permitted to do."""
+    return {
+        "changed": bool(plan.transactions),
+        "verdicts": _verdicts(plan),
+        "outcomes": [],
+        "diff": _diffs(plan.transactions),
+    }
+
+
+def applied_result(plan: HostPlan, result: HostResult) -> dict[str, Any]:
+    """The harden task's result of a bare playbook's apply: as for the driver, with the diffs of what was applied."""
+    told = driven_result(result)
+    applied = {answer.digest for answer in result.results if answer.outcome == "applied"}
+    told["diff"] = _diffs(transaction for transaction in plan.transactions if transaction.digest in applied)
+    if result.error is not None:
+        told["failed"] = True
+    return told
+
+
+def driven_result(result: HostResult) -> dict[str, Any]:
+    """The harden task's result of an apply. It fails for an outcome that must stop a rollout, and only for those."""
+    told: dict[str, Any] = {
+        "changed": any(answer.outcome == "applied" for answer in result.results),
+        "outcomes": [
+            {"group": answer.group, "outcome": answer.outcome, "reason": one_line(answer.reason, 500)}
+            for answer in result.results[:50]
+        ],
+        "verdicts": _verdicts(result.after) if result.after is not None else [],
+    }
+    failing = [answer for answer in result.results if answer.outcome in FAILING]
+    if failing:
+        said = "; ".join(f"{a.group} {a.outcome.replace('_', ' ')}: {one_line(a.reason, 400)}" for a in failing)
+        told.update(failed=True, msg=f"{result.host}: {said}")
+    elif result.error is not None:
+        told["msg"] = result.error.message
+    return told
+
+
+def _verdicts(plan: HostPlan) -> list[dict[str, str]]:
+    return [{"control": v.control, "verdict": v.verdict, "reason": one_line(v.reason, 300)} for v in plan.verdicts]
+
+
+def _diffs(transactions: Iterable[Transaction]) -> list[dict[str, str]]:
+    """Ansible's `diff` list: one entry for each change, as much as fits."""
+    entries: list[dict[str, str]] = []
+    room = _BUDGET
+    for change in (change for transaction in transactions for change in transaction.changes):
+        entry = _entry(change)
+        room -= sum(len(text) for text in entry.values())
+        if room < 0:
+            entries.append({"prepared": "(more changes than are shown here; `remediate --check` shows them all)\n"})
+            break
+        entries.append(entry)
+    return entries
+
+
+def _entry(change: Change) -> dict[str, str]:
+    if change.diff:
+        text = change.diff.rstrip("\n") + "\n"
+        access = _access(change)
+        return {"prepared": text + (access if access else "")}
+    if change.added or change.removed:
+        before, after = change.removed, change.added
+        return _both(change.path, "".join(f"{r}\n" for r in before), "".join(f"{r}\n" for r in after), "loaded rules")
+    return _both(change.path, _lines(change.before), _lines(change.after), "access")
+
+
+def _both(path: str, before: str, after: str, what: str) -> dict[str, str]:
+    header = f"{path} ({what})"
+    return {"before": before, "after": after, "before_header": header, "after_header": header}
+
+
+def _lines(state: State) -> str:
+    if state.type == "missing":
+        return ""
+    mode = "" if state.mode is None else f"mode: {state.mode:04o}\n"
+    return f"{mode}owner: {_who(state.user, state.uid)}\ngroup: {_who(state.group, state.gid)}\n"
+
+
+def _who(name: str | None, number: int | None) -> str:
+    return name if name is not None else str(number)
+
+
+def _access(change: Change) -> str:
+    """A content change that also changes access says so below its diff."""
+    if change.before.type == "missing" or _lines(change.before) == _lines(change.after):
+        return ""
+    before, after = (_lines(state).strip().replace("\n", ", ") for state in (change.before, change.after))
+    return f"{change.path}: {before} -> {after}\n"

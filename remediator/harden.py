@@ -1,0 +1,225 @@
+"""The work behind the `harden` action, free of Ansible: observe a host, decide, commit, look again.
+
+Driven by `remediate` it does only what the session's approved plan holds; in a bare playbook its own plan is what it
+previews in check mode and makes true otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from remediator.catalogue import Catalogue
+from remediator.decide import decide
+from remediator.errors import HostError
+from remediator.observation import parse_observation
+from remediator.plan import HostPlan, HostResult, Outcome, Transaction, TransactionResult
+from remediator.policy import Policy
+from remediator.request import compile_request
+from remediator.session import Session, SessionDirectory, plan_error
+from remediator.text import one_line, visible
+
+# Sends a program and its request to the host and returns the answer; raises HostError.
+Exchange = Callable[[bytes, bytes], bytes]
+
+# Kinds of errors after which nobody knows whether commit ran: contact was lost, or what came back was no answer.
+_CONTACT_LOST = ("unreachable", "answer")
+_CHANGED_SINCE = "this host is not what the preview showed, so nothing of this was done; preview again"
+
+
+class _CommitAnswer(BaseModel):
+    """What commit printed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format_version: Literal[1]
+    run: str
+    host: str
+    results: tuple[TransactionResult, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """One host of one task. `variables` are its own (templated) variables over the roles' defaults."""
+
+    host: str
+    exchange: Exchange
+    catalogue: Catalogue
+    policy: Policy
+    variables: Mapping[str, Any]
+
+    def look(self) -> tuple[HostPlan, bool]:
+        """Observe and decide: the host's plan now, and whether root observed. Raises HostError."""
+        from remediator.host import observe_program
+
+        answer = self.exchange(observe_program(), compile_request(self.catalogue.needs()))
+        seen = parse_observation(self.host, answer)
+        return decide(self.host, seen, self.catalogue, self.policy, self.variables), seen.host.uid == 0
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who asks for a commit, in which run and why: what the host's journal will say."""
+
+    run: str
+    who: str
+    reason: str
+
+
+def observe_for_driver(directory: SessionDirectory, session: Session, host: str, exchange: Exchange) -> None:
+    """Put the raw answer of observe, or why there is none, into the session's directory."""
+    from remediator.host import observe_program
+
+    try:
+        directory.put_answer(host, exchange(observe_program(), session.request.encode("ascii")))
+    except HostError as error:
+        directory.put_error(host, error)
+
+
+def apply_for_driver(directory: SessionDirectory, session: Session, target: Target) -> HostResult:
+    """Do the approved transactions of this host and put the result into the session's directory."""
+    approved = directory.plan(target.host) or HostPlan(host=target.host)
+    if directory.stopped:
+        result = _not_begun(approved)
+    else:
+        result = _apply(target, approved, Order(session.run, session.who, session.reason), directory.put_result)
+    directory.put_result(result)
+    return result
+
+
+def preview(target: Target) -> HostPlan:
+    """What an apply would do. Raises HostError."""
+    return target.look()[0]
+
+
+def apply(target: Target, order: Order) -> tuple[HostPlan, HostResult]:
+    """Make this host's own plan true: the plan, and what came of it. Raises HostError when it cannot be observed."""
+    plan, root = target.look()
+    return plan, _commit_and_look(target, plan, plan, root, order)
+
+
+def _apply(target: Target, approved: HostPlan, order: Order, keep: Callable[[HostResult], None]) -> HostResult:
+    try:
+        now, root = target.look()
+    except HostError as error:
+        return HostResult(host=target.host, error=plan_error(error))
+    # Whatever kills this task from here on, the driver must not take the host for one that was never begun.
+    keep(
+        HostResult(host=target.host, results=tuple(_unreported(t, "the run broke off") for t in approved.transactions))
+    )
+    return _commit_and_look(target, approved, now, root, order)
+
+
+def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bool, order: Order) -> HostResult:
+    digests = {transaction.digest for transaction in approved.transactions}
+    current = {transaction.digest for transaction in now.transactions}
+    # One part that no longer holds refuses the host as a whole: what was approved is what was shown together.
+    due = tuple(t for t in now.transactions if t.digest in digests) if digests <= current else ()
+    stale = [t for t in approved.transactions if not digests <= current]
+    stale += [t for t in now.transactions if t.digest not in digests and t.group not in {s.group for s in stale}]
+    others = (
+        *(_result(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
+        *(_result(transaction, "held", "it needs consent: " + _releases(now, transaction)) for transaction in now.held),
+    )
+    if due and not root:
+        message = (
+            f"{target.host}: changing a system needs root, and this host was reached without. Give -b (--become), or "
+            "set ansible_become for it."
+        )
+        error = plan_error(HostError(target.host, "become", message))
+        return HostResult(host=target.host, error=error, results=others, after=now)
+    if not due:
+        return HostResult(host=target.host, results=others, after=now)
+    return _commit(target, due, now, order, others)
+
+
+def _commit(
+    target: Target, due: tuple[Transaction, ...], now: HostPlan, order: Order, others: tuple[TransactionResult, ...]
+) -> HostResult:
+    from remediator.host import commit_program
+
+    roots = target.policy.for_host(target.host, dict(target.variables), target.catalogue).roots
+    request = commit_request(target.host, due, order, roots)
+    try:
+        done = read_commit(target.host, target.exchange(commit_program(), request), due, order.run)
+    except HostError as error:
+        if error.kind not in _CONTACT_LOST:
+            return HostResult(host=target.host, error=plan_error(error), results=others, after=now)
+        done = tuple(_unreported(transaction, str(error)) for transaction in due)
+    result = HostResult(host=target.host, results=(*done, *others))
+    try:
+        return result.model_copy(update={"after": target.look()[0]})
+    except HostError as error:
+        return result.model_copy(update={"error": plan_error(error)})
+
+
+def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: tuple[str, ...]) -> bytes:
+    """The request document for commit: ASCII JSON."""
+    transactions = [{**t.model_dump(mode="json"), "digest": t.digest} for t in due]
+    document = {
+        "format_version": 1,
+        "run": order.run,
+        "host": host,
+        "roots": list(roots),
+        "who": order.who,
+        "reason": order.reason,
+        "transactions": transactions,
+    }
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def read_commit(host: str, answer: bytes, due: tuple[Transaction, ...], run: str) -> tuple[TransactionResult, ...]:
+    """One result for each transaction that was sent, made harmless to show; what was not answered is `unreported`.
+
+    Raises HostError (`answer`) when the host's answer is no such document or another run's.
+    """
+    try:
+        # A service's last words may be no Unicode (lone surrogates): that must not cost the outcome.
+        text = json.dumps(json.loads(answer), ensure_ascii=False).encode("utf-8", "replace")
+        document = _CommitAnswer.model_validate_json(text)
+    except (ValidationError, ValueError, RecursionError):
+        document = None
+    if document is None or document.run != run or document.host != host:
+        raise HostError(host, "answer", f"{host}: what came back from the commit is no answer to this run.")
+    answered = {result.digest: result for result in document.results}
+    return tuple(
+        _harmless(transaction, answered[transaction.digest])
+        if transaction.digest in answered
+        else _unreported(transaction, "the host did not answer for it")
+        for transaction in due
+    )
+
+
+def _not_begun(approved: HostPlan) -> HostResult:
+    reason = "the run was stopped before this host: nothing was done there"
+    results = tuple(_result(transaction, "held", reason) for transaction in approved.transactions)
+    return HostResult(host=approved.host, results=results, after=approved)
+
+
+def _releases(plan: HostPlan, transaction: Transaction) -> str:
+    wanted = dict.fromkeys(v.release for v in plan.verdicts if v.control in transaction.controls and v.release)
+    return ", ".join(wanted) or "see the verdicts"
+
+
+def _result(transaction: Transaction, outcome: Outcome, reason: str) -> TransactionResult:
+    return TransactionResult(group=transaction.group, outcome=outcome, reason=reason, digest=transaction.digest)
+
+
+def _unreported(transaction: Transaction, why: str) -> TransactionResult:
+    reason = f"it may have been done or not ({one_line(why, 500)}); check this host"
+    return _result(transaction, "unreported", reason)
+
+
+def _harmless(transaction: Transaction, answer: TransactionResult) -> TransactionResult:
+    return answer.model_copy(
+        update={
+            "group": transaction.group,
+            "reason": one_line(answer.reason, 1000),
+            "log": visible(answer.log, 16384),
+            "paths": tuple(one_line(path) for path in answer.paths[:1000]),
+        }
+    )

@@ -1,0 +1,17 @@
+"""Names of runs: ULIDs, which sort by the time at which they were made (github.com/ulid/spec)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32: no I, L, O or U to misread
+_LENGTH = 26
+_RANDOM_BITS = 80
+
+
+def new_ulid(milliseconds: int | None = None) -> str:
+    """A new ULID: 48 bits of Unix time in milliseconds (now, unless told) and 80 random bits, 26 characters."""
+    moment = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
+    number = (moment << _RANDOM_BITS) | secrets.randbits(_RANDOM_BITS)
+    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))

@@ -1,0 +1,58 @@
+"""The host's own programs, run by absolute path with a fixed environment and a deadline. Never a shell."""
+
+import os
+import subprocess
+from typing import List, NamedTuple, Optional
+
+from remediator.host.commit.outcomes import StepError, plain_line
+
+PROGRAM_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
+PROGRAM_ENVIRONMENT = {"LC_ALL": "C", "PATH": ":".join(PROGRAM_DIRECTORIES), "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+MAX_OUTPUT = 16 * 1024 * 1024
+
+
+class Finished(NamedTuple):
+    """What a program answered."""
+
+    status: int
+    output: str
+    errors: str
+
+    def complaint(self) -> str:
+        """Its last words on standard error, or output, as one line; systemctl's hint where to look is none."""
+        said = (self.errors.strip() or self.output.strip()).split("\n")
+        lines = [line for line in said if line.strip() and not line.startswith("See ")]
+        return plain_line(lines[-1].strip() if lines else "exit status %d" % self.status)
+
+
+def find_program(name: str) -> Optional[str]:
+    """Its absolute path in the directories of the system; None where it is not installed."""
+    paths = [directory + "/" + name for directory in PROGRAM_DIRECTORIES]
+    return next((path for path in paths if os.access(path, os.X_OK)), None)
+
+
+def run_program(name: str, arguments: List[str], seconds: float = 30) -> Finished:
+    """Runs it to its end. Raises StepError where it is missing or does not end within `seconds`."""
+    path = find_program(name)
+    if path is None:
+        raise StepError(name + " is not installed on this host")
+    process = subprocess.Popen(
+        [path] + arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=PROGRAM_ENVIRONMENT,
+        cwd="/",
+    )
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise StepError("%s %s did not end within %d seconds" % (name, arguments[0], seconds))
+    return Finished(process.returncode, shown_output(output), shown_output(errors))
+
+
+def shown_output(data: bytes) -> str:
+    """A program's bytes as text, bounded."""
+    return data[:MAX_OUTPUT].decode("utf-8", "replace")

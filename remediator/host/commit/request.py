@@ -1,0 +1,220 @@
+"""The request as types, every field of it checked before anything on the host is looked at."""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from remediator.host.common.serve import ProgramError
+
+REQUEST_FORMAT = 1
+MAX_ID = 2**32 - 2
+UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
+
+# What each action and step needs; every other field of it must be null.
+ACTION_FIELDS = {
+    "write": {"path", "content", "mode", "uid", "gid"},
+    "mkdir": {"path", "mode", "uid", "gid"},
+    "chmod": {"path", "mode"},
+    "chown": {"path", "uid", "gid"},
+    "remove": {"path"},
+    "audit_add": {"rule"},
+    "audit_delete": {"rule"},
+}
+VALIDATION_FIELDS = {"json": {"path"}, "yaml_text": {"path"}, "audit_rules": {"path"}}
+ACTIVATION_FIELDS = {"daemon_reload": {"names"}, "reload": {"unit"}, "restart": {"unit"}}
+PROBE_FIELDS = {
+    "mode_is": {"path", "mode", "uid", "gid"},
+    "audit_loaded": {"rule"},
+    "unit_active": {"unit"},
+    "docker_ping": {"path"},
+    "containers": {"path", "names"},
+}
+OPTIONAL_FIELDS = {("daemon_reload", "names"), ("docker_ping", "path"), ("containers", "path")}
+
+
+class Precondition(NamedTuple):
+    """What must be found at `path`, exactly; null fields are not compared."""
+
+    path: str
+    resolved: str
+    type: str
+    mode: Optional[int]
+    uid: Optional[int]
+    gid: Optional[int]
+    sha256: Optional[str]
+    ino: Optional[int]
+    dev: Optional[int]
+    size: Optional[int]
+    mtime_ns: Optional[int]
+
+
+class Action(NamedTuple):
+    """One write, from the closed set of ACTION_FIELDS."""
+
+    do: str
+    path: Optional[str]
+    content: Optional[bytes]
+    mode: Optional[int]
+    uid: Optional[int]
+    gid: Optional[int]
+    rule: Optional[Tuple[str, ...]]
+
+
+class Step(NamedTuple):
+    """One validation, activation or probe, from the closed sets above."""
+
+    do: str
+    path: Optional[str]
+    unit: Optional[str]
+    mode: Optional[int]
+    uid: Optional[int]
+    gid: Optional[int]
+    rule: Optional[Tuple[str, ...]]
+    names: Optional[Tuple[str, ...]]
+
+
+class Transaction(NamedTuple):
+    """The changes that succeed or roll back together."""
+
+    group: str
+    digest: str
+    preconditions: Tuple[Precondition, ...]
+    actions: Tuple[Action, ...]
+    validation: Tuple[Step, ...]
+    activation: Tuple[Step, ...]
+    probe: Tuple[Step, ...]
+
+    def resolved(self, path: str) -> str:
+        """The real path that `path` had at the preview; `path` itself where no precondition names it."""
+        return next((found.resolved for found in self.preconditions if found.path == path), path)
+
+
+class Request(NamedTuple):
+    """What one host is asked to do, for whom and why."""
+
+    run: str
+    host: str
+    who: str
+    reason: str
+    roots: Tuple[str, ...]
+    transactions: Tuple[Transaction, ...]
+
+
+def parse_request(document: Dict[str, Any]) -> Request:
+    """The request, checked. Raises ProgramError (kind `request`) on anything but what this program knows."""
+    if not isinstance(document, dict) or document.get("format_version") != REQUEST_FORMAT:
+        raise bad_request("its format is not version 1")
+    transactions = document.get("transactions")
+    roots = document.get("roots")
+    if not isinstance(transactions, list) or not isinstance(roots, list):
+        raise bad_request("transactions and roots must be lists")
+    texts = [document.get(name) for name in ("run", "host", "who", "reason")]
+    if not all(isinstance(text, str) and len(text) <= 4096 for text in texts + roots):
+        raise bad_request("run, host, who, reason and roots must be text")
+    run, host, who, reason = (str(text) for text in texts)
+    return Request(run, host, who, reason, tuple(roots), tuple(parse_transaction(item) for item in transactions))
+
+
+def bad_request(why: str) -> ProgramError:
+    """The error for a request that this program was not made for."""
+    return ProgramError("request", "the request cannot be carried out, nothing was written: " + why)
+
+
+def parse_transaction(document: Dict[str, Any]) -> Transaction:
+    """One transaction, its digest compared with its content. Raises ProgramError."""
+    if not isinstance(document, dict) or not isinstance(document.get("group"), str):
+        raise bad_request("a transaction has no group")
+    content = {name: value for name, value in document.items() if name != "digest"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    if document.get("digest") != hashlib.sha256(canonical).hexdigest():
+        raise bad_request("the digest of transaction " + document["group"] + " is not that of its content")
+    steps = [
+        tuple(parse_step(item, known) for item in document_list(document, name))
+        for name, known in (
+            ("validation", VALIDATION_FIELDS),
+            ("activation", ACTIVATION_FIELDS),
+            ("probe", PROBE_FIELDS),
+        )
+    ]
+    return Transaction(
+        document["group"],
+        document["digest"],
+        tuple(parse_precondition(item) for item in document_list(document, "preconditions")),
+        tuple(parse_action(item) for item in document_list(document, "actions")),
+        *steps,
+    )
+
+
+def document_list(document: Dict[str, Any], name: str) -> Any:
+    """The list of mappings at `name`."""
+    items = document.get(name, [])
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise bad_request(name + " must be a list of mappings")
+    return items
+
+
+def parse_precondition(document: Dict[str, Any]) -> Precondition:
+    """One precondition."""
+    found = Precondition(*checked_fields(document, Precondition._fields))
+    if not found.path or not found.resolved or found.type not in ("missing", "file", "directory", "socket"):
+        raise bad_request("a precondition needs path, resolved and a type it knows")
+    return found
+
+
+def parse_action(document: Dict[str, Any]) -> Action:
+    """One action, with exactly the fields that it needs."""
+    action = Action(*checked_fields(document, Action._fields))
+    require_fields(document, ACTION_FIELDS, Action._fields)
+    return action
+
+
+def parse_step(document: Dict[str, Any], known: Dict[str, Any]) -> Step:
+    """One step, with exactly the fields that it needs."""
+    step = Step(*checked_fields(document, Step._fields))
+    require_fields(document, known, Step._fields)
+    if step.unit is not None and UNIT_NAME.match(step.unit) is None:
+        raise bad_request("a unit's name is not valid")
+    return step
+
+
+def require_fields(document: Dict[str, Any], known: Dict[str, Any], fields: Tuple[str, ...]) -> None:
+    """Raises ProgramError unless `do` is known and the fields that it uses, and no others, are there."""
+    do = document.get("do")
+    if do not in known:
+        raise bad_request("it asks for a step that commit does not have")
+    for name in fields[1:]:
+        there = document.get(name) is not None
+        if there != (name in known[do]) and (do, name) not in OPTIONAL_FIELDS:
+            raise bad_request("the step " + str(do) + (" cannot have " if there else " needs ") + name)
+
+
+def checked_fields(document: Dict[str, Any], fields: Tuple[str, ...]) -> Any:
+    """The values of `fields`, each of its type or None. Raises ProgramError on unknown fields and wrong types."""
+    if set(document) - set(fields):
+        raise bad_request("a field is not known: " + ", ".join(sorted(set(document) - set(fields))))
+    return [checked_field(name, document.get(name)) for name in fields]
+
+
+def checked_field(name: str, value: Any) -> Any:
+    """One value as its type; text lists become tuples, content becomes bytes."""
+    if value is None:
+        return None
+    if name in ("rule", "names"):
+        if isinstance(value, list) and value and all(isinstance(item, str) and "\0" not in item for item in value):
+            return tuple(value)
+    elif name == "content" and isinstance(value, str):
+        try:
+            return base64.b64decode(value.encode("ascii"), validate=True)
+        except (UnicodeEncodeError, binascii.Error):
+            raise bad_request("content is not base64")
+    elif name in ("do", "path", "resolved", "type", "unit", "sha256"):
+        if isinstance(value, str) and "\0" not in value:
+            return value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        limit = {"mode": 0o7777, "uid": MAX_ID, "gid": MAX_ID}.get(name, 2**64)
+        if 0 <= value <= limit or name == "mtime_ns":
+            return value
+    raise bad_request("the field " + name + " has a wrong value")

@@ -1,0 +1,164 @@
+"""Validations, activations and probes: the closed set of what is done beside writing."""
+
+import json
+import os
+import stat
+import time
+from typing import Any, Dict, List, Optional, Set, Tuple
+
+from remediator.host.commit.docker import DOCKER_SOCKET, DOCKER_UNIT, docker_ping, running_containers
+from remediator.host.commit.kernel_audit import loaded_rules, rule_form
+from remediator.host.commit.outcomes import NotStartedError, StepError, plain_line
+from remediator.host.commit.places import READ_FLAGS, open_place
+from remediator.host.commit.request import Step, Transaction
+from remediator.host.commit.units import (
+    POLL_SECONDS,
+    SETTLE_SECONDS,
+    daemon_reload,
+    reload_unit,
+    restart_unit,
+    unit_state,
+    wait_until_active,
+)
+from remediator.host.common.audit_rules import parse_rules
+
+MAX_VALIDATED = 16 * 1024 * 1024
+# How long a service may take to answer again after its activation.
+PROBE_SECONDS = 60.0
+HEALTH_PROBES = ("unit_active", "docker_ping", "containers")
+
+
+def validate(step: Step, path: str) -> None:
+    """Raises StepError unless the file at the real `path` is what its readers accept."""
+    shown = plain_line(step.path or path)
+    data = read_file(path)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise StepError(shown + " is not UTF-8")
+    if step.do == "json":
+        try:
+            json.loads(text, object_pairs_hook=unique_keys)
+        except (ValueError, RecursionError):
+            raise StepError(shown + " is not JSON, or repeats a key")
+    elif step.do == "yaml_text":
+        if any(line.startswith("\t") for line in text.split("\n")):
+            raise StepError(shown + " has a tab where YAML wants spaces")
+    else:
+        wrong = [rule.line for rule in parse_rules(text) if rule.form is None]
+        if wrong:
+            raise StepError("%s: auditctl cannot read line %d" % (shown, wrong[0]))
+
+
+def unique_keys(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+    """A JSON object whose keys differ. Raises ValueError."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("duplicate key")
+    return found
+
+
+def read_file(path: str) -> bytes:
+    """A regular file's bytes, up to MAX_VALIDATED. Raises OSError, StepError."""
+    place = open_place(path)
+    try:
+        descriptor = place.open(READ_FLAGS)
+    finally:
+        place.close()
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(MAX_VALIDATED + 1)
+    if len(data) > MAX_VALIDATED:
+        raise StepError("%s is larger than %d bytes" % (plain_line(path), MAX_VALIDATED))
+    return data
+
+
+def activate(step: Step) -> None:
+    """Carries out one activation. Raises StepError."""
+    if step.do == "daemon_reload":
+        daemon_reload()
+    elif step.do == "reload" and step.unit:
+        reload_unit(step.unit)
+    elif step.do == "restart" and step.unit:
+        restart_unit(step.unit)
+
+
+def serving_units(transaction: Transaction) -> List[str]:
+    """Units whose health this transaction leans on."""
+    units = [step.unit for step in transaction.activation + transaction.probe if step.unit]
+    if any(step.do in ("docker_ping", "containers") for step in transaction.probe):
+        units.append(DOCKER_UNIT)
+    return list(dict.fromkeys(units))
+
+
+def check_health(transaction: Transaction) -> Set[str]:
+    """Raises NotStartedError(`refused`) unless every service that is probed afterwards is well now.
+
+    Answers with the names of containers that run now: others are not waited for afterwards.
+    """
+    running: Set[str] = set()
+    try:
+        for unit in serving_units(transaction):
+            state = unit_state(unit)
+            if not state.startswith("active "):
+                raise StepError("%s is %s" % (unit, plain_line(state)))
+        for step in transaction.probe:
+            if step.do == "docker_ping":
+                docker_ping(step.path or DOCKER_SOCKET)
+            elif step.do == "containers":
+                running |= running_containers(step.path or DOCKER_SOCKET)
+    except StepError as failure:
+        raise NotStartedError("refused", "it was not well before any change: %s; repair that first" % failure)
+    return running
+
+
+def probe(step: Step, path: Optional[str], running: Set[str], activated: bool) -> None:
+    """Raises StepError unless the change is in force (`path` is the real one) and the service well.
+
+    After an activation a service has PROBE_SECONDS to get there; `running` are the containers to wait for.
+    """
+    if step.do == "mode_is" and path is not None:
+        probe_access(step, path)
+    elif step.do == "audit_loaded" and step.rule:
+        if rule_form(step.rule) not in loaded_rules():
+            raise StepError("the kernel does not list the rule " + plain_line(" ".join(step.rule)))
+    elif step.do == "unit_active" and step.unit:
+        patience = PROBE_SECONDS if activated else 0.0
+        wait_until_active(step.unit, time.monotonic() + patience, SETTLE_SECONDS if activated else 0.0)
+    elif step.do in ("docker_ping", "containers"):
+        probe_docker(step, running, PROBE_SECONDS if activated else 0.0)
+
+
+def probe_access(step: Step, path: str) -> None:
+    """Raises StepError unless mode and owner are as wanted."""
+    place = open_place(path)
+    try:
+        found = place.stat()
+    finally:
+        place.close()
+    shown = plain_line(step.path or path)
+    if found is None:
+        raise StepError(shown + " is gone")
+    now = (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+    if now != (step.mode, step.uid, step.gid):
+        raise StepError("%s has mode %04o and owner %d:%d afterwards" % ((shown,) + now))
+
+
+def probe_docker(step: Step, running: Set[str], patience: float) -> None:
+    """Waits until the daemon answers, and the step's containers that ran before run again. Raises StepError."""
+    address = step.path or DOCKER_SOCKET
+    wanted = running & set(step.names or ())
+    end = time.monotonic() + patience
+    while True:
+        try:
+            if step.do == "docker_ping":
+                docker_ping(address)
+                return
+            missing = sorted(wanted - running_containers(address))
+            if not missing:
+                return
+            failure = StepError("these containers do not run again: " + plain_line(", ".join(missing)))
+        except StepError as error:
+            failure = error
+        if time.monotonic() >= end:
+            raise failure
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,54 @@
+"""The host itself."""
+
+import os
+import sys
+
+from remediator.host.observe.audit import in_first_namespaces
+from remediator.host.observe.command import Finished
+from remediator.host.observe.names import text_of
+from remediator.host.observe.reading import is_there, read_proc, read_quietly
+from remediator.host.observe.words import parse_environment_file
+
+MYPY = False
+if MYPY:
+    from typing import Any
+
+
+def host_facts() -> "dict[str, Any]":
+    """Which Python, kernel and system this is, and who looks."""
+    release = parse_environment_file(
+        text_of(read_quietly("/etc/os-release", 65536) or read_quietly("/usr/lib/os-release", 65536))
+    )
+    return {
+        "python": "%d.%d.%d" % sys.version_info[:3],
+        "uid": os.geteuid(),
+        "kernel": os.uname().release,
+        "os": release.get("ID", ""),
+        "os_version": release.get("VERSION_ID", ""),
+        "boot_id": text_of(read_proc("/proc/sys/kernel/random/boot_id", 64)).strip(),
+        "container": container_kind(),
+        "init": text_of(read_proc("/proc/1/comm", 64)).strip(),
+    }
+
+
+def container_kind() -> "str | None":
+    """What kind of container this host is itself, as its init recorded it; None on a machine of its own."""
+    recorded = text_of(read_proc("/run/systemd/container", 256)).strip()
+    if recorded:
+        return recorded
+    for item in text_of(read_proc("/proc/1/environ")).split("\0"):
+        if item.startswith("container=") and item[10:]:
+            return item[10:]
+    if in_first_namespaces():
+        return None
+    return "docker" if is_there("/.dockerenv") else "unknown"
+
+
+def package_versions(finished: "Finished") -> "dict[str, str | None]":
+    """Versions of the packages that are installed, from dpkg-query's or rpm's answer."""
+    versions: "dict[str, str | None]" = {}
+    for line in finished.output.split("\n"):
+        fields = line.split("\t")
+        if len(fields) == 3:
+            versions[fields[0]] = fields[1] if fields[2].startswith("ii") else None
+    return versions

@@ -1,0 +1,91 @@
+"""Components: a process counts when the host's own init started it for its unit, in the host's own namespaces.
+
+What a process is called identifies nothing: a nested daemon, a container or anybody's program may bear the name.
+"""
+
+import os
+
+from remediator.host.observe.mask import mask_words
+from remediator.host.observe.names import text_of
+from remediator.host.observe.reading import read_proc
+
+MYPY = False
+if MYPY:
+    from typing import Any
+
+DELETED = " (deleted)"
+
+
+class HostProcess:
+    """A running component: its process, how it was recognised, and its own words unmasked."""
+
+    def __init__(self, pid: "int", how: "str", source: "str") -> None:
+        self.pid = pid
+        self.how = how
+        self.source = source
+        self.words = process_words(pid)
+        self.executable = process_executable(pid)
+
+    def environment(self) -> "dict[str, str]":
+        """The variables it was started with. They are looked at on the host only."""
+        pairs = [item.partition("=") for item in text_of(read_proc("/proc/%d/environ" % self.pid)).split("\0")]
+        return {name: value for name, joined, value in pairs if joined}
+
+    def answer(self) -> "dict[str, Any]":
+        """The component as it goes into the answer, secrets masked."""
+        return {
+            "pid": self.pid,
+            "exe": self.executable,
+            "argv": mask_words(self.words),
+            "how": self.how,
+            "source": self.source,
+            "uid": process_uid(self.pid),
+        }
+
+
+def main_process(unit: "str", pid: "int", problems: "list[str]") -> "HostProcess | None":
+    """The main process of an active unit, if it lives in the host's own root and PID namespace."""
+    if pid <= 0 or not os.path.isdir("/proc/%d" % pid):
+        return None
+    if not shares_host(pid):
+        problems.append("the main process of %s has a root or PID namespace of its own: it was not looked at" % unit)
+        return None
+    return HostProcess(pid, "unit", unit)
+
+
+def shares_host(pid: "int") -> "bool":
+    """Whether a process has the root directory and the PID namespace of PID 1. Without root that cannot be seen, and
+    systemd's word stands.
+    """
+    try:
+        own, first = os.stat("/proc/%d/root" % pid), os.stat("/proc/1/root")
+        if (own.st_dev, own.st_ino) != (first.st_dev, first.st_ino):
+            return False
+        return os.readlink("/proc/%d/ns/pid" % pid) == os.readlink("/proc/1/ns/pid")
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def process_words(pid: "int") -> "list[str]":
+    """The command line of a process."""
+    content = text_of(read_proc("/proc/%d/cmdline" % pid))
+    return content.rstrip("\0").split("\0") if content else []
+
+
+def process_executable(pid: "int") -> "str | None":
+    """The program that a process runs, by the path it had; None where that cannot be seen."""
+    try:
+        path = text_of(os.readlink(b"/proc/%d/exe" % pid))
+    except OSError:
+        return None
+    return path[: -len(DELETED)] if path.endswith(DELETED) else path
+
+
+def process_uid(pid: "int") -> "int":
+    """The user that a process runs as."""
+    try:
+        return os.stat("/proc/%d" % pid).st_uid
+    except OSError:
+        return 0

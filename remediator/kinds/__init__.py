@@ -1,0 +1,10 @@
+"""The kinds by name. Each is one file; `interface.py` says what a kind is."""
+
+from __future__ import annotations
+
+from remediator.kinds.audit_watch import AuditWatch
+from remediator.kinds.file_access import FileAccess
+from remediator.kinds.interface import Kind
+from remediator.kinds.socket_access import SocketAccess
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (AuditWatch(), FileAccess(), SocketAccess())}

@@ -1,0 +1,67 @@
+"""What a kind is: it says what one family of controls needs observed, and decides them.
+
+A kind is one file in this package with a pydantic model of its parameters and two functions behind a `Kind`. It reads
+the observation and the overlay (the host's files with the edits of the controls before it) and stages edits; it never
+does I/O, never looks at another host and never writes a diff itself. To add one, add its file and its line in
+`remediator/kinds/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from remediator.observation import Observation
+from remediator.overlay import Overlay
+from remediator.plan import FixClass, VerdictName
+from remediator.request import Needs
+
+
+class Parameters(BaseModel):
+    """Base of every kind's parameters: unknown keys and wrong types are refused when the catalogue loads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """All that a kind may look at for one host: its observation, role variables and the roots that commit accepts."""
+
+    seen: Observation
+    variables: Mapping[str, object] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A kind's answer for one control on one host.
+
+    `verdict` and one sentence why. A `drifted` decision has staged its edits in the overlay; `fix` overrides the
+    control's fix class where this host makes the fix riskier, `why_class` says why. `waits_for` names the variable that
+    an opt-in fix waits for; empty when it was set.
+    """
+
+    verdict: VerdictName
+    reason: str
+    fix: FixClass | None = None
+    why_class: str = ""
+    waits_for: str = ""
+
+
+class Kind(Protocol):
+    """One family of controls. Instances hold no state."""
+
+    name: str  # the control's YAML key: file_access, audit_watch...
+    parameters: type[Parameters]
+
+    def needs(self, parameters: Parameters) -> Needs:
+        """What observe must answer for a control with these parameters."""
+
+    def decide(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision:
+        """The decision for `control` (its id), with its edits staged in `overlay` under that id when it has drifted.
+
+        Raises nothing on hostile observations: what cannot be decided is `unknown` with a reason.
+        """

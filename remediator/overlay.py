@@ -1,0 +1,215 @@
+"""Staged edits of one host's files: all controls on one file meet here, and only here are diffs made.
+
+An overlay lies over an observation. Kinds look through it, stage edits under their control's id, and never see each
+other; `remediator.transactions` turns what is staged into the plan's transactions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from remediator.observation import FileFacts, Observation
+from remediator.plan import State, Step
+from remediator.text import visible
+
+_CHANGEABLE = ("missing", "file", "directory", "socket")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What one path shall become, and which controls ask for it."""
+
+    group: str
+    controls: tuple[str, ...]
+    facts: FileFacts  # as observed
+    kind: str  # file, directory or socket
+    mode: int
+    uid: int
+    gid: int
+    user: str | None
+    group_name: str | None
+    content: bytes | None = None  # None: the content stays
+
+    @property
+    def changed(self) -> bool:
+        """Whether this differs from what was observed."""
+        then = self.facts
+        return (
+            then.type == "missing"
+            or (self.mode, self.uid, self.gid) != (then.mode, then.uid, then.gid)
+            or (self.content is not None and self.content != then.content)
+        )
+
+
+@dataclass(frozen=True)
+class StagedRules:
+    """Kernel audit rules to add and to delete, each with the control that asks; `path` is the file that keeps them."""
+
+    path: str
+    added: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    removed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass
+class Overlay:
+    """The staged edits of one host. `copy()` before trying something that may not be kept."""
+
+    seen: Observation
+    files: dict[str, Staged] = field(default_factory=dict)
+    rules: dict[str, StagedRules] = field(default_factory=dict)  # by rules file
+    steps: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # activation by group
+    # What each path's owner and group shall be, by the first control that said so: shared by all copies, since a
+    # contradiction stands whether or not the change is made.
+    claims: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+
+    def copy(self) -> Overlay:
+        """An overlay of the same host with the same edits, to be edited apart."""
+        return Overlay(self.seen, dict(self.files), dict(self.rules), dict(self.steps), self.claims)
+
+    def content(self, path: str) -> bytes | None:
+        """The content of `path` with the edits so far; None where there is none or it was not observed."""
+        staged = self.files.get(path)
+        if staged is not None and staged.content is not None:
+            return staged.content
+        facts = self.seen.files.get(path)
+        return facts.content if facts is not None else None
+
+    def mode(self, path: str) -> int:
+        """The permission bits of `path` with the edits so far."""
+        staged = self.files.get(path)
+        return staged.mode if staged is not None else self.seen.files[path].mode
+
+    def trusted(self, directory: str) -> bool:
+        """Whether only root can write in `directory` once what is staged for it is done (commit asks the same)."""
+        staged = self.files.get(directory)
+        if staged is None or staged.uid != 0 or staged.mode & 0o002:
+            return False
+        return not staged.mode & 0o020 or (staged.gid == 0 and not staged.facts.acl)
+
+    def contradicts(self, control: str, path: str, what: str, number: int) -> str | None:
+        """The control that wants another `what` (owner or group) than `number` for `path`; None when none does."""
+        wanted, first = self.claims.setdefault((path, what), (number, control))
+        return first if wanted != number else None
+
+    def gid(self, path: str) -> int:
+        """The group of `path` with the edits so far."""
+        staged = self.files.get(path)
+        return staged.gid if staged is not None else self.seen.files[path].gid
+
+    def set_access(
+        self,
+        control: str,
+        group: str,
+        path: str,
+        *,
+        mode: int | None = None,
+        owner: tuple[str, int] | None = None,
+        group_owner: tuple[str, int] | None = None,
+    ) -> None:
+        """Stage another mode, owner (name, uid) or group (name, gid) for the existing `path`."""
+        staged = self._staged(control, group, path)
+        if mode is not None:
+            staged = replace(staged, mode=mode)
+        if owner is not None:
+            staged = replace(staged, user=owner[0], uid=owner[1])
+        if group_owner is not None:
+            staged = replace(staged, group_name=group_owner[0], gid=group_owner[1])
+        self.files[path] = staged
+
+    def write(self, control: str, group: str, path: str, content: bytes, mode: int) -> None:
+        """Stage `content` for `path`; a file that is not there yet becomes root's with `mode`."""
+        staged = self._staged(control, group, path, mode)
+        self.files[path] = replace(staged, content=content)
+
+    def make_directory(self, control: str, group: str, path: str, mode: int) -> None:
+        """Stage a new directory of root's at `path`."""
+        self.files[path] = replace(self._staged(control, group, path, mode), kind="directory")
+
+    def stage_rules(
+        self,
+        control: str,
+        path: str,
+        added: Iterable[tuple[str, ...]],
+        removed: Iterable[tuple[str, ...]],
+    ) -> None:
+        """Stage kernel audit rules, as auditctl's words, beside the rules file at `path` that makes them last."""
+        before = self.rules.get(path, StagedRules(path))
+        have = {rule for _, rule in before.added}
+        gone = {rule for _, rule in before.removed}
+        self.rules[path] = StagedRules(
+            path,
+            (*before.added, *((control, rule) for rule in added if rule not in have)),
+            (*before.removed, *((control, rule) for rule in removed if rule not in gone)),
+        )
+
+    def activate(self, group: str, step: Step) -> None:
+        """Ask for an activation step of `group`'s transaction, once."""
+        if step not in self.steps.get(group, ()):
+            self.steps[group] = (*self.steps.get(group, ()), step)
+
+    def _staged(self, control: str, group: str, path: str, mode: int = 0) -> Staged:
+        staged = self.files.get(path)
+        if staged is not None:
+            controls = staged.controls if control in staged.controls else (*staged.controls, control)
+            return replace(staged, controls=controls)
+        facts = self.seen.files.get(path) or FileFacts(type="missing", resolved=path)
+        if facts.type not in _CHANGEABLE:
+            raise ValueError(f"{path} is a {facts.type}: nothing can be staged for it")
+        if facts.type == "missing":
+            return Staged(group, (control,), facts, "file", mode, 0, 0, "root", "root")
+        return Staged(group, (control,), facts, facts.type, facts.mode, facts.uid, facts.gid, facts.user, facts.group)
+
+
+def state_before(staged: Staged) -> State:
+    """The observed state of a staged path."""
+    facts = staged.facts
+    if facts.type == "missing":
+        return State(type="missing")
+    sha256 = facts.sha256 if staged.content is not None else None
+    return State(
+        type=staged.kind,
+        mode=facts.mode,
+        uid=facts.uid,
+        gid=facts.gid,
+        user=facts.user,
+        group=facts.group,
+        sha256=sha256,
+    )
+
+
+def state_after(staged: Staged) -> State:
+    """The state that a staged path shall have."""
+    sha256 = None
+    if staged.content is not None and not staged.facts.masked:
+        sha256 = hashlib.sha256(staged.content).hexdigest()
+    return State(
+        type=staged.kind,
+        mode=staged.mode,
+        uid=staged.uid,
+        gid=staged.gid,
+        user=staged.user,
+        group=staged.group_name,
+        sha256=sha256,
+    )
+
+
+def unified_diff(path: str, before: bytes | None, after: bytes) -> str:
+    """A unified diff, harmless to show: unsafe characters are escaped, undecodable bytes are replaced."""
+    old = _lines(before or b"")
+    new = _lines(after)
+    header = path if before is not None else "/dev/null"
+    lines = difflib.unified_diff(old, new, fromfile=header, tofile=path, lineterm="")
+    return "\n".join(visible(line) for line in lines)
+
+
+def _lines(content: bytes) -> list[str]:
+    text = content.decode("utf-8", "backslashreplace")
+    lines = text.split("\n")
+    if lines and lines[-1] == "":
+        lines.pop()
+    elif lines:
+        lines.append("\\ No newline at end of file")
+    return lines

@@ -1,0 +1,223 @@
+"""The plan document: every host's verdicts and transactions, versioned, digestible, saveable.
+
+Nothing here decides: `remediator.decide` makes these values, views render them, commit receives `Transaction.order()`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+FORMAT_VERSION = 1
+
+VerdictName = Literal["compliant", "drifted", "pending", "not_applicable", "waived", "manual", "unknown"]
+FixClass = Literal["safe", "guarded", "opt_in", "manual"]
+Severity = Literal["low", "medium", "high", "critical"]
+Outcome = Literal["applied", "rolled_back", "stale", "held", "refused", "unreported", "broken"]
+SEVERITIES: tuple[Severity, ...] = ("low", "medium", "high", "critical")
+
+Content = Annotated[
+    bytes,
+    BeforeValidator(lambda value: base64.b64decode(value, validate=True) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: base64.b64encode(value).decode("ascii"), return_type=str),
+]
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Verdict(_Document):
+    """The result for one (host, control). `reason` is one sentence, already harmless to show."""
+
+    control: str
+    verdict: VerdictName
+    reason: str
+    title: str
+    role: str
+    severity: Severity
+    fix: FixClass  # as decided for this host: a safe fix that takes a group's access is guarded here
+    threat: str | None = None
+    references: dict[str, str] = Field(default_factory=dict)
+    permitted: bool = False  # drifted, and this call may change it
+    release: str | None = None  # drifted and held back: what would release it
+
+
+class State(_Document):
+    """What a path is before or after a change; all null and type `missing` where there is nothing."""
+
+    type: Literal["missing", "file", "directory", "socket"]
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    user: str | None = None
+    group: str | None = None
+    sha256: str | None = None  # of the content; null for what has none, and after a change to a masked file
+
+
+class Change(_Document):
+    """One path's, or one kernel audit rule's, way from before to after, with the controls that ask for it.
+
+    `what` is `content`, `access`, `create`, `remove` or `audit_rule`. For audit rules `path` is the rules file that
+    makes the rule last, `added` and `removed` list kernel rules in the words of auditctl.
+    """
+
+    controls: tuple[str, ...]
+    what: Literal["content", "access", "create", "remove", "audit_rule"]
+    path: str
+    before: State
+    after: State
+    diff: str = ""  # unified diff, harmless to show
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class Precondition(_Document):
+    """What commit must find at `path`, exactly, before its host's first write. `resolved` is its realpath."""
+
+    path: str
+    resolved: str
+    type: Literal["missing", "file", "directory", "socket"]
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    sha256: str | None = None  # null: content is not compared (access changes compare identity instead)
+    ino: int | None = None
+    dev: int | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+
+
+class Action(_Document):
+    """One step of a transaction, from commit's closed set. Fields that `do` does not use are null.
+
+    write (path, content, mode, uid, gid); mkdir (path, mode, uid, gid); chmod (path, mode); chown (path, uid, gid);
+    remove (path); audit_add and audit_delete (rule: the words of the rule as a rules file has it, beginning with -a or
+    -w; commit itself turns -a into -d, or -w into -W, to delete it).
+    """
+
+    do: Literal["write", "mkdir", "chmod", "chown", "remove", "audit_add", "audit_delete"]
+    path: str | None = None
+    content: Content | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    rule: tuple[str, ...] | None = None
+
+
+class Step(_Document):
+    """A validation, activation or probe from commit's closed set.
+
+    validate: json (path), yaml_text (path: decodes as UTF-8, no tabs at line starts), audit_rules (path);
+    activate: daemon_reload, reload (unit), restart (unit);
+    probe: mode_is (path, mode, uid, gid), audit_loaded (rule), unit_active (unit), docker_ping, containers (names).
+    """
+
+    do: str
+    path: str | None = None
+    unit: str | None = None
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    rule: tuple[str, ...] | None = None
+    names: tuple[str, ...] | None = None
+
+
+class Impact(_Document):
+    """What activation costs. `stops` and `stays_down` name containers, `text` is what the preview prints."""
+
+    level: Literal["none", "reload", "restart", "recreation", "login", "reboot"] = "none"
+    text: str = ""
+    units: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+    stays_down: tuple[str, ...] = ()
+
+
+class Transaction(_Document):
+    """The changes of one host that succeed or roll back together."""
+
+    group: str  # docker, audit, kubelet, kube-apiserver, files...
+    changes: tuple[Change, ...]
+    preconditions: tuple[Precondition, ...] = ()
+    actions: tuple[Action, ...] = ()
+    validation: tuple[Step, ...] = ()
+    activation: tuple[Step, ...] = ()
+    probe: tuple[Step, ...] = ()
+    impact: Impact = Impact()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON: what is approved, and what apply compares."""
+        return digest(self)
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The controls that asked for its changes, in catalogue order of first appearance."""
+        return tuple(dict.fromkeys(control for change in self.changes for control in change.controls))
+
+
+class HostError(_Document):
+    """Why a host has no plan."""
+
+    kind: str
+    message: str
+
+
+class HostPlan(_Document):
+    """One host's part of the plan. `error` is set where it could not be observed; its verdicts are then unknown."""
+
+    host: str
+    error: HostError | None = None
+    systems: tuple[str, ...] = ()  # what the host is: docker, kubernetes
+    verdicts: tuple[Verdict, ...] = ()
+    transactions: tuple[Transaction, ...] = ()  # what this call is permitted to do
+    held: tuple[Transaction, ...] = ()  # what would be done with more consent, on top of `transactions`
+    notes: tuple[str, ...] = ()  # what a preview must say beside its bytes
+
+
+class Plan(_Document):
+    """Every host's verdicts and transactions for one selection of controls."""
+
+    format_version: Literal[1] = 1
+    controls: tuple[str, ...]
+    hosts: tuple[HostPlan, ...]
+
+    @property
+    def digest(self) -> str:
+        """The plan's identity: sha256 of its canonical JSON."""
+        return digest(self)
+
+
+class TransactionResult(_Document):
+    """What a host answered for one transaction. `log` holds the service's own last lines after a failure."""
+
+    group: str
+    outcome: Outcome
+    reason: str = ""
+    digest: str = ""
+    paths: tuple[str, ...] = ()  # what was written
+    log: str = ""
+
+
+class HostResult(_Document):
+    """One host's answer to an apply: outcomes, and the verdicts observed afterwards."""
+
+    host: str
+    error: HostError | None = None
+    results: tuple[TransactionResult, ...] = ()
+    after: HostPlan | None = None
+
+
+def canonical(value: BaseModel) -> bytes:
+    """Canonical JSON: sorted keys, no spaces, ASCII, defaults included."""
+    data: Any = value.model_dump(mode="json")
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+
+def digest(value: BaseModel) -> str:
+    """sha256 of `canonical(value)`, in hexadecimal."""
+    return hashlib.sha256(canonical(value)).hexdigest()

@@ -1,0 +1,89 @@
+"""What may be changed, where, and with whose consent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from remediator.errors import UsageError
+from remediator.host.commit.roots import SYSTEM_DIRECTORIES, is_normal_path
+from remediator.plan import FixClass
+
+if TYPE_CHECKING:
+    from remediator.catalogue import Catalogue
+
+_SHAPE = (
+    "must be a mapping with waivers ({control id: reason}) and roots (a list of absolute directories), and nothing "
+    "else. Correct it in the inventory."
+)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The consent that one call carries.
+
+    `allow` holds `guarded` (everything guarded that the preview shows), role names and control ids. `waivers` maps
+    control ids to the reason why this host may differ. `roots` are directories, besides those compiled into commit,
+    below which the inventory lets us change files.
+    """
+
+    allow: frozenset[str] = frozenset()
+    waivers: dict[str, str] = field(default_factory=dict)
+    roots: tuple[str, ...] = ()
+
+    def permits(self, control: str, role: str, fix: FixClass, waits_for: str = "") -> bool:
+        """Whether a drifted control of this fix class may be changed. `manual` never is.
+
+        `waits_for` names the variable that an opt-in fix still lacks.
+        """
+        if fix == "safe" or (fix == "opt_in" and not waits_for):
+            return True
+        if fix == "manual":
+            return False
+        named = control in self.allow or role in self.allow
+        return named or (fix == "guarded" and "guarded" in self.allow)
+
+    def for_host(self, host: str, variables: dict[str, Any], catalogue: Catalogue) -> Policy:
+        """This policy with the host's own `remediator_policy` (waivers, roots) and `remediator_allow` on top.
+
+        Controls may be named by an official id too. Raises UsageError when one of them has another shape than
+        `waivers: {control: reason}`, `roots: [path]` and a list of names, or names what does not exist.
+        """
+        own = variables.get("remediator_policy") or {}
+        allow = variables.get("remediator_allow") or []
+        if not isinstance(own, dict) or set(own) - {"waivers", "roots"}:
+            raise UsageError(f"{host}: remediator_policy {_SHAPE}")
+        waivers, roots = own.get("waivers") or {}, own.get("roots") or []
+        texts = [text for pair in waivers.items() for text in pair] if isinstance(waivers, dict) else [None]
+        if not all(isinstance(text, str) and text for text in texts) or not isinstance(roots, list):
+            raise UsageError(f"{host}: remediator_policy {_SHAPE}")
+        if not isinstance(allow, list) or not all(isinstance(name, str) for name in allow):
+            raise UsageError(
+                f"{host}: remediator_allow must be a list of roles and control ids. Correct the inventory."
+            )
+        for root in roots:
+            if (
+                not isinstance(root, str)
+                or not is_normal_path(root.rstrip("/"))
+                or root.rstrip("/") in SYSTEM_DIRECTORIES
+            ):
+                raise UsageError(
+                    f"{host}: remediator_policy has {root!r} among its roots, which is no absolute directory below the "
+                    "system's own ones and would open nothing. Name the directory that holds the files."
+                )
+        waived = {name: reason for word, reason in waivers.items() for name in _ids(host, word, catalogue)}
+        named = {name for word in allow for name in _names(host, word, catalogue)}
+        return Policy(
+            self.allow | named, {**self.waivers, **waived}, (*self.roots, *(root.rstrip("/") for root in roots))
+        )
+
+
+def _names(host: str, word: str, catalogue: Catalogue) -> set[str]:
+    return {word} if word == "guarded" or word in catalogue.all_roles else _ids(host, word, catalogue)
+
+
+def _ids(host: str, word: str, catalogue: Catalogue) -> set[str]:
+    found = catalogue.ids(word)
+    if not found:
+        raise UsageError(f"{host}: there is no control {word} to waive or to allow. `remediate controls` lists them.")
+    return found

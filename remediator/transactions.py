@@ -1,0 +1,160 @@
+"""Staged edits become transactions: what is checked, done, validated, activated and probed together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from remediator.observation import DockerFacts
+from remediator.overlay import Overlay, Staged, StagedRules, state_after, state_before, unified_diff
+from remediator.plan import Action, Change, Impact, Precondition, State, Step, Transaction
+
+# What may lean on what: a directory before the file in it, files before the audit rules on them.
+_GROUP_ORDER = ("files", "docker", "containerd", "kubelet", "etcd", "audit")
+
+
+def build_transactions(overlay: Overlay, base: Overlay | None = None) -> tuple[Transaction, ...]:
+    """The transactions that `overlay` asks for; with `base`, only what it asks for beyond `base`.
+
+    Beyond a base, before-states are the base's after-states, since those would be written first.
+    """
+    groups: dict[str, list[Staged | StagedRules]] = {}
+    for path, staged in overlay.files.items():
+        if staged.changed and (base is None or base.files.get(path) != staged):
+            groups.setdefault(staged.group, []).append(staged)
+    for path, rules in overlay.rules.items():
+        beyond = _rules_beyond(rules, base.rules.get(path) if base else None)
+        if beyond.added or beyond.removed:
+            groups.setdefault("audit", []).append(beyond)
+    paths = {id(staged): path for path, staged in overlay.files.items()}
+    return tuple(_transaction(name, groups[name], overlay, base, paths) for name in sorted(groups, key=_order))
+
+
+def _order(group: str) -> tuple[int, str, int]:
+    """Where a group comes: `files-2` right after `files`, whose directories it lies below."""
+    first, _, depth = group.partition("-")
+    place = _GROUP_ORDER.index(first) if first in _GROUP_ORDER else len(_GROUP_ORDER)
+    return (place, first, int(depth)) if depth.isdigit() else (place, group, 0)
+
+
+def _rules_beyond(rules: StagedRules, base: StagedRules | None) -> StagedRules:
+    if base is None:
+        return rules
+    added = tuple(item for item in rules.added if item not in base.added)
+    removed = tuple(item for item in rules.removed if item not in base.removed)
+    return StagedRules(rules.path, added, removed)
+
+
+def _transaction(
+    group: str, items: list[Staged | StagedRules], overlay: Overlay, base: Overlay | None, paths: dict[int, str]
+) -> Transaction:
+    changes: list[Change] = []
+    preconditions: list[Precondition] = []
+    actions: list[Action] = []
+    validation: list[Step] = []
+    probe: list[Step] = []
+    for item in items:
+        if isinstance(item, StagedRules):
+            changes.append(_rules_change(item))
+            actions += [Action(do="audit_delete", rule=rule) for _, rule in item.removed]
+            actions += [Action(do="audit_add", rule=rule) for _, rule in item.added]
+            probe += [Step(do="audit_loaded", rule=rule) for _, rule in item.added]
+            continue
+        path = paths[id(item)]
+        changes.append(_file_change(path, item, base.files.get(path) if base else None))
+        preconditions.append(_precondition(path, item))
+        actions += _file_actions(path, item)
+        if item.content is not None and group == "audit" and path.endswith(".rules"):
+            validation.append(Step(do="audit_rules", path=path))
+        probe.append(Step(do="mode_is", path=path, mode=item.mode, uid=item.uid, gid=item.gid))
+    activation = overlay.steps.get(group, ())
+    return Transaction(
+        group=group,
+        changes=tuple(changes),
+        preconditions=tuple(preconditions),
+        actions=tuple(actions),
+        validation=tuple(validation),
+        activation=activation,
+        probe=tuple(probe),
+        impact=_impact(activation, overlay.seen.docker),
+    )
+
+
+def _rules_change(rules: StagedRules) -> Change:
+    nothing = State(type="missing")
+    words: Callable[[tuple[str, ...]], str] = " ".join
+    controls = dict.fromkeys(control for control, _ in (*rules.added, *rules.removed))
+    return Change(
+        controls=tuple(controls),
+        what="audit_rule",
+        path=rules.path,
+        before=nothing,
+        after=nothing,
+        added=tuple(words(rule) for _, rule in rules.added),
+        removed=tuple(words(rule) for _, rule in rules.removed),
+    )
+
+
+def _file_change(path: str, staged: Staged, base: Staged | None) -> Change:
+    before = state_after(base) if base is not None else state_before(staged)
+    after = state_after(staged)
+    old = base.content if base is not None and base.content is not None else staged.facts.content
+    diff = ""
+    if staged.content is not None and staged.content != old:
+        diff = unified_diff(path, old if before.type != "missing" else None, staged.content)
+    what = "create" if before.type == "missing" else "content" if diff else "access"
+    return Change.model_validate(
+        {"controls": staged.controls, "what": what, "path": path, "before": before, "after": after, "diff": diff}
+    )
+
+
+def _precondition(path: str, staged: Staged) -> Precondition:
+    facts = staged.facts
+    if facts.type == "missing":
+        return Precondition(path=path, resolved=facts.resolved or path, type="missing")
+    return Precondition.model_validate(
+        {
+            "path": path,
+            "resolved": facts.resolved or path,
+            "type": staged.kind,
+            "mode": facts.mode,
+            "uid": facts.uid,
+            "gid": facts.gid,
+            "sha256": facts.sha256 if staged.content is not None else None,
+        }
+    )
+
+
+def _file_actions(path: str, staged: Staged) -> list[Action]:
+    facts = staged.facts
+    access = {"mode": staged.mode, "uid": staged.uid, "gid": staged.gid}
+    if facts.type == "missing" and staged.kind == "directory":
+        return [Action(do="mkdir", path=path, **access)]
+    if staged.content is not None and staged.content != facts.content:
+        return [Action(do="write", path=path, content=staged.content, **access)]
+    actions = []
+    if (staged.uid, staged.gid) != (facts.uid, facts.gid):
+        actions.append(Action(do="chown", path=path, uid=staged.uid, gid=staged.gid))
+    if staged.mode != facts.mode or actions:
+        # After a change of owner too: the kernel clears setuid and setgid bits then (chown(2)).
+        actions.append(Action(do="chmod", path=path, mode=staged.mode))
+    return actions
+
+
+def _impact(activation: tuple[Step, ...], docker: DockerFacts | None) -> Impact:
+    """What the activation costs; a restart of Docker names what stops, and what does not come back and why."""
+    units = tuple(dict.fromkeys(step.unit for step in activation if step.unit))
+    if not any(step.do == "restart" for step in activation):
+        text = "reloads systemd's unit files; nothing restarts" if activation else ""
+        return Impact(level="reload", text=text, units=units) if activation else Impact()
+    text = f"restarts {', '.join(units)}"
+    if "docker.service" not in units or docker is None or docker.live_restore:
+        return Impact(level="restart", text=text, units=units)
+    stops = [container for container in docker.containers if container.state == "running"]
+    down = tuple(container.name for container in stops if container.restart_policy in ("", "no"))
+    back = [container.name for container in stops if container.name not in down]
+    said = ([f"{', '.join(back)} back afterwards"] if back else []) + (
+        [f"{', '.join(down)} not (no restart policy)"] if down else []
+    )
+    if said:
+        text += f": {', '.join(said)}; live-restore is off"
+    return Impact(level="restart", text=text, units=units, stops=tuple(c.name for c in stops), stays_down=down)

@@ -1,0 +1,157 @@
+"""The documents that `--format json` prints, as types: their JSON Schema is made from these and from nothing else.
+
+A change of meaning or shape raises `format_version`. Modes are octal strings, digests are sha256 in hexadecimal.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from remediator.plan import FixClass, HostError, Impact, Outcome, Severity, VerdictName
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StateDocument(_Part):
+    """A path before or after a change."""
+
+    type: Literal["missing", "file", "directory", "socket"]
+    mode: str | None = Field(pattern="^[0-7]{4}$", description="Permission bits, octal: 0644.")
+    uid: int | None
+    gid: int | None
+    user: str | None = Field(description="Name of uid on the host; null where it has none.")
+    group: str | None = Field(description="Name of gid on the host; null where it has none.")
+    sha256: str | None = Field(
+        description="Of the content, where a change is about content and nothing in it is masked."
+    )
+
+
+class ChangeDocument(_Part):
+    """One path's way from before to after, or a list of kernel audit rules."""
+
+    path: str
+    what: Literal["content", "access", "create", "remove", "audit_rule"]
+    controls: tuple[str, ...] = Field(description="The controls that ask for it.")
+    before: StateDocument
+    after: StateDocument
+    diff: str = Field(description="Unified diff; empty where the content stays.")
+    added: tuple[str, ...] = Field(description="Kernel audit rules to add.")
+    removed: tuple[str, ...] = Field(description="Kernel audit rules to delete.")
+    transaction: str = Field(description="Changes of one transaction succeed or roll back together.")
+    digest: str = Field(description="Of the whole transaction: what an apply compares before it acts.")
+    impact: Impact
+    permitted: bool = Field(description="Whether this call may make it; else it is held back.")
+    release: tuple[str, ...] = Field(description="Of a held change: the options that would release it.")
+
+
+class VerdictDocument(_Part):
+    """The result for one control on one host."""
+
+    control: str
+    verdict: VerdictName
+    reason: str
+    title: str
+    role: str
+    severity: Severity
+    fix: FixClass = Field(description="As decided for this host.")
+    threat: str | None
+    references: dict[str, str]
+    permitted: bool
+    release: str | None
+
+
+class HostDocument(_Part):
+    """One host: why it could not be looked at, or what was found there."""
+
+    host: str
+    error: HostError | None
+    systems: tuple[str, ...]
+    verdicts: tuple[VerdictDocument, ...]
+    changes: tuple[ChangeDocument, ...]
+    notes: tuple[str, ...]
+
+
+class OutcomeDocument(_Part):
+    """What became of one transaction."""
+
+    transaction: str
+    outcome: Outcome
+    reason: str
+    digest: str
+    paths: tuple[str, ...] = Field(description="What was written.")
+    log: str = Field(description="The service's own last lines after a failure.")
+
+
+class AppliedHostDocument(_Part):
+    """One host of an apply: as previewed, what was done, and as seen afterwards."""
+
+    host: str
+    error: HostError | None = Field(description="Why nothing could be done; null where the host was not to change.")
+    before: HostDocument
+    outcomes: tuple[OutcomeDocument, ...]
+    after: HostDocument | None = Field(description="Null where nothing was done, or the host could not be seen again.")
+
+
+class CheckDocument(_Part):
+    """What `remediate check --format json` prints."""
+
+    format_version: Literal[1] = 1
+    document: Literal["check"] = "check"
+    plan: str = Field(description="Digest of the plan.")
+    controls: tuple[str, ...] = Field(description="The controls that were selected.")
+    hosts: tuple[HostDocument, ...]
+
+
+class ApplyDocument(_Part):
+    """What `remediate apply --format json` prints."""
+
+    format_version: Literal[1] = 1
+    document: Literal["apply"] = "apply"
+    plan: str = Field(description="Digest of the plan that was previewed.")
+    ended: Literal["nothing_permitted", "declined", "applied"]
+    run: str | None = Field(description="ULID of the run; null when nothing was begun.")
+    who: str | None
+    reason: str
+    record: str | None = Field(description="The run's record on the controller.")
+    controls: tuple[str, ...]
+    hosts: tuple[AppliedHostDocument, ...]
+
+
+class ControlDocument(_Part):
+    """One control of the catalogue."""
+
+    id: str
+    role: str
+    title: str
+    rationale: str
+    severity: Severity
+    references: dict[str, str]
+    threat: str | None
+    applies_to: str
+    fix: FixClass
+    impact: str
+    kind: str
+    parameters: dict[str, Any] = Field(description="What the kind is told; its shape is the kind's.")
+
+
+class ControlsDocument(_Part):
+    """What `remediate controls --format json` prints."""
+
+    format_version: Literal[1] = 1
+    document: Literal["controls"] = "controls"
+    controls: tuple[ControlDocument, ...]
+
+
+def json_schema() -> dict[str, Any]:
+    """One JSON Schema (draft 2020-12) for every document; `document` says which of them it is."""
+    documents: Any = Annotated[CheckDocument | ApplyDocument | ControlsDocument, Field(discriminator="document")]
+    schema = TypeAdapter(documents).json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What remediate prints with --format json",
+        **schema,
+    }

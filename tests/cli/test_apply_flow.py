@@ -1,0 +1,207 @@
+"""The apply flow: consent, what the carrier is given, what becomes of silent hosts, the record and the exit code.
+
+The carrier here is a function that answers what a fleet might; real hosts have their own tests.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remediator import run
+from remediator.access import Access
+from remediator.ansible import RunInterrupted
+from remediator.errors import UsageError
+from remediator.exit_codes import ExitCode, Threshold
+from remediator.history import runs_directory
+from remediator.inventory import Inventory
+from remediator.plan import HostPlan, HostResult, Plan, TransactionResult
+from remediator.policy import Policy
+from remediator.views.terminal import TerminalView
+
+Plans = Callable[[str], Plan]
+APPROACH = run.Approach(run.Batches((1, "5%", "20%"), 0), "ticket 7", Threshold())
+
+
+class Fleet:
+    """A carrier that answers what it was made with, and remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[HostPlan], HostResult | None]) -> None:
+        self.answer = answer
+        self.asked: dict[str, Any] = {}
+
+    def __call__(
+        self,
+        inventory: Inventory,
+        plan: Plan,
+        access: Access,
+        policy: Policy,
+        run: str,
+        who: str,
+        reason: str,
+        serial: Any,
+        max_fail_percentage: int,
+        on_event: Callable[[str, str], None],
+    ) -> Mapping[str, HostResult]:
+        self.asked = {"hosts": [host.host for host in plan.hosts], "run": run, "reason": reason, "serial": serial}
+        self.record_meanwhile = json.loads((runs_directory() / f"{run}.json").read_text())
+        for host in plan.hosts:
+            on_event(host.host, "applying")
+        answers = {host.host: self.answer(host) for host in plan.hosts}
+        return {name: result for name, result in answers.items() if result is not None}
+
+
+@pytest.fixture(autouse=True)
+def state_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Records land in the test's own directory."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def all_applied(host: HostPlan) -> HostResult:
+    """Every transaction applied, and every permitted drift gone."""
+    verdicts = tuple(
+        each.model_copy(update={"verdict": "compliant", "permitted": False}) if each.permitted else each
+        for each in host.verdicts
+    )
+    results = tuple(TransactionResult(group=each.group, outcome="applied") for each in host.transactions)
+    after = host.model_copy(update={"verdicts": verdicts, "transactions": ()})
+    return HostResult(host=host.host, results=results, after=after)
+
+
+def apply(plan: Plan, fleet: Fleet, consent: bool = True) -> tuple[ExitCode, str, list[str]]:
+    """(exit code, what was printed, what was asked)."""
+    questions: list[str] = []
+
+    def answer(question: str) -> bool:
+        questions.append(question)
+        return consent
+
+    stream = io.StringIO()
+    prospect = run.Prospect(plan, Inventory((), ("hosts.yml",)), Access(sources=("hosts.yml",)), Policy())
+    code = run.apply(prospect, APPROACH, TerminalView(stream, io.StringIO(), verbose=False), answer, fleet)
+    return code, stream.getvalue(), questions
+
+
+def record(home: Path) -> dict[str, Any]:
+    """The only record."""
+    (path,) = (home / "remediator" / "runs").iterdir()
+    written: dict[str, Any] = json.loads(path.read_text())
+    return written
+
+
+def test_the_preview_is_shown_and_the_question_counts_what_is_permitted(plan: Plans) -> None:
+    code, text, questions = apply(plan("docker_fleet"), Fleet(all_applied))
+    assert questions == ["Apply 13 changes to 3 hosts?"]
+    assert text.index("mode 0666 -> 0644") < text.index("What was done")
+    assert code == ExitCode.FAILED  # db2 could not be looked at
+
+
+def test_only_hosts_with_something_permitted_are_asked_to_change(plan: Plans) -> None:
+    fleet = Fleet(all_applied)
+    apply(plan("docker_fleet"), fleet)
+    assert fleet.asked["hosts"] == ["web1", "web2", "db1"]
+    assert fleet.asked["serial"] == (1, "5%", "20%")
+
+
+def test_no_means_that_nothing_is_done_and_drift_is_left(plan: Plans, state_home: Path) -> None:
+    fleet = Fleet(all_applied)
+    code, text, _ = apply(plan("kubernetes"), fleet, consent=False)
+    assert fleet.asked == {}
+    assert text.endswith("Nothing was changed.\n")
+    assert list(state_home.iterdir()) == []
+    assert code == ExitCode.FAILED  # its unknown verdicts outrank the drift that is left
+    assert apply(_without_unknown(plan("kubernetes")), fleet, consent=False)[0] == ExitCode.DRIFT
+
+
+def test_nothing_permitted_asks_nothing(plan: Plans) -> None:
+    code, text, questions = apply(plan("compliant"), Fleet(all_applied))
+    assert (code, questions) == (ExitCode.DONE, [])
+    assert "nothing to change" in text
+
+
+def test_when_all_came_through_the_call_is_done_and_recorded(plan: Plans, state_home: Path) -> None:
+    fleet = Fleet(all_applied)
+    code, text, _ = apply(_without_unknown(plan("kubernetes")), fleet)
+    written = record(state_home)
+    assert code == ExitCode.DONE
+    assert fleet.record_meanwhile["state"] == "started"
+    assert (written["state"], written["exit_code"], written["reason"]) == ("finished", 0, "ticket 7")
+    assert written["run"] == fleet.asked["run"]
+    assert written["results"][0]["results"][0]["outcome"] == "applied"
+    assert str(state_home / "remediator" / "runs" / f"{written['run']}.json") in text
+
+
+def test_a_silent_host_is_unreported(plan: Plans, state_home: Path) -> None:
+    code, text, _ = apply(plan("docker_fleet"), Fleet(lambda host: None if host.host == "web2" else all_applied(host)))
+    assert code == ExitCode.FAILED
+    assert "web2  files  no answer" in text
+    assert "remediate check -l web2" in text
+    outcomes = {each["host"]: [one["outcome"] for one in each["results"]] for each in record(state_home)["results"]}
+    assert outcomes["web2"] == ["unreported", "unreported"]
+    assert outcomes["web1"] == ["applied", "applied"]
+
+
+def test_a_transaction_that_was_not_answered_for_is_unreported(plan: Plans, state_home: Path) -> None:
+    def first_only(host: HostPlan) -> HostResult:
+        whole = all_applied(host)
+        return whole.model_copy(update={"results": whole.results[:1]})
+
+    apply(plan("docker_fleet"), Fleet(first_only))
+    assert [one["outcome"] for one in record(state_home)["results"][0]["results"]] == ["applied", "unreported"]
+
+
+def test_a_host_locked_by_another_run_ends_5(plan: Plans) -> None:
+    def locked(host: HostPlan) -> HostResult:
+        error = {"kind": "locked", "message": f"{host.host}: run 01ARY of bob@ctl holds it. Try again when it is done."}
+        return HostResult.model_validate({"host": host.host, "error": error})
+
+    code, text, _ = apply(plan("kubernetes"), Fleet(locked))
+    assert code == ExitCode.LOCKED
+    assert "bob@ctl holds it" in text
+    assert "no answer" not in text
+
+
+def test_a_run_that_cannot_be_recorded_changes_nothing(plan: Plans, state_home: Path) -> None:
+    (state_home / "remediator").write_text("")
+    fleet = Fleet(all_applied)
+    with pytest.raises(UsageError, match="XDG_STATE_HOME"):
+        apply(plan("kubernetes"), fleet)
+    assert fleet.asked == {}
+
+
+def test_an_interrupted_run_reports_and_records_what_it_knows(plan: Plans, state_home: Path) -> None:
+    known = plan("docker_fleet").hosts[0]
+
+    class Interrupted(Fleet):
+        def __call__(self, *_arguments: Any) -> Mapping[str, HostResult]:
+            raise RunInterrupted({known.host: all_applied(known)})
+
+    with pytest.raises(KeyboardInterrupt):
+        apply(plan("docker_fleet"), Interrupted(all_applied))
+    written = record(state_home)
+    assert written["state"] == "interrupted"
+    assert written["results"][0]["results"][0]["outcome"] == "applied"
+
+
+def test_a_carrier_that_breaks_leaves_a_record_that_does_not_claim_to_go_on(plan: Plans, state_home: Path) -> None:
+    class Broken(Fleet):
+        def __call__(self, *_arguments: Any) -> Mapping[str, HostResult]:
+            raise UsageError("Ansible refused to start.")
+
+    with pytest.raises(UsageError, match="refused to start"):
+        apply(plan("kubernetes"), Broken(all_applied))
+    assert record(state_home)["state"] == "interrupted"
+
+
+def _without_unknown(plan: Plan) -> Plan:
+    hosts = tuple(
+        host.model_copy(update={"verdicts": tuple(each for each in host.verdicts if each.verdict != "unknown")})
+        for host in plan.hosts
+    )
+    return plan.model_copy(update={"hosts": hosts})

@@ -1,0 +1,206 @@
+"""A host for the commit program: this machine, in a mount namespace of its own for everything outside a temp directory.
+
+The real program runs as the controller sends it, through the real bootstrap. /var/lib and /dev/log are replaced in its
+namespace, so that a test neither meets nor leaves a lock, and no line in this machine's log. Programs of the host's
+that a test needs to behave in a certain way lie over /usr/sbin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from remediator import wire
+from remediator.host import commit_program
+from remediator.plan import Action, Precondition, Step, Transaction
+
+_NAMESPACE = """
+set -e
+mount --make-rprivate /
+mount --bind {base}/var-lib /var/lib
+mount -t overlay overlay -o lowerdir={base}/programs:/usr/sbin /usr/sbin
+mount -t tmpfs -o mode=755 tmpfs {base}/dev
+for node in null zero full random urandom; do
+  touch {base}/dev/$node; mount --bind /dev/$node {base}/dev/$node
+done
+ln -s /proc/self/fd {base}/dev/fd
+ln -s {base}/log {base}/dev/log
+mount --rbind {base}/dev /dev
+{setup}
+cd /
+exec {user} /bin/sh -c {command}
+"""
+
+
+@dataclass
+class CommitHost:
+    """Where a test keeps its files (`files`, a root that requests name) and how it runs the program."""
+
+    base: Path
+    log: socket.socket
+
+    @property
+    def files(self) -> Path:
+        return self.base / "files"
+
+    @property
+    def state(self) -> Path:
+        return self.base / "var-lib" / "remediator"
+
+    def file(self, name: str, content: bytes = b"old\n", mode: int = 0o644, uid: int = 0, gid: int = 0) -> Path:
+        """A file below `files`."""
+        path = self.files / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        os.chown(path, uid, gid)
+        path.chmod(mode)
+        return path
+
+    def program(self, name: str, script: str) -> None:
+        """A program of the host's: Python that finds its arguments in `argv` and its own folder in `here`."""
+        path = self.base / "programs" / name
+        head = f"#!{sys.executable} -I\nimport sys, os, pathlib\n"
+        head += f"argv = sys.argv[1:]\nhere = pathlib.Path({str(self.base)!r})\n"
+        path.write_text(head + script)
+        path.chmod(0o755)
+
+    def journal(self) -> list[str]:
+        """The lines that came to the host's log so far."""
+        lines = []
+        while True:
+            try:
+                lines.append(self.log.recv(65536).decode())
+            except BlockingIOError:
+                return lines
+
+    def request(self, *transactions: Transaction, **changes: Any) -> dict[str, Any]:
+        """The request document for these transactions."""
+        document = {
+            "format_version": 1,
+            "run": "01JD0000000000000000000000",
+            "host": "web1",
+            "roots": [str(self.files)],
+            "who": "alice",
+            "reason": "hardening",
+            "transactions": [
+                {**transaction.model_dump(mode="json"), "digest": transaction.digest} for transaction in transactions
+            ],
+        }
+        return {**document, **changes}
+
+    def start(self, request: dict[str, Any], setup: str = "", user: str = "") -> Running:
+        """The program, running; `setup` is shell that its namespace begins with, `user` a command that starts it."""
+        marker = wire.new_marker()
+        script = _NAMESPACE.format(
+            base=shlex.quote(str(self.base)),
+            setup=setup,
+            user=user,
+            command=shlex.quote(wire.command(None if user else sys.executable, marker)),
+        )
+        process = subprocess.Popen(
+            ["unshare", "--mount", "/bin/sh", "-c", script],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        process.stdin.write(wire.frame(marker, commit_program(), json.dumps(request).encode("ascii")))
+        process.stdin.flush()
+        return Running(process, marker)
+
+    def run(self, *transactions: Transaction, setup: str = "", **changes: Any) -> list[dict[str, Any]]:
+        """The results of committing these transactions."""
+        answer = self.start(self.request(*transactions, **changes), setup).answer()
+        assert "results" in answer, answer
+        results: list[dict[str, Any]] = answer["results"]
+        return results
+
+
+@dataclass
+class Running:
+    """A commit under way."""
+
+    process: subprocess.Popen[bytes]
+    marker: str
+
+    def answer(self) -> dict[str, Any]:
+        """The whole answer, errors of the program's own among them."""
+        output, errors = self.process.communicate(timeout=120)
+        try:
+            document = json.loads(wire.read_answer("web1", output, self.marker, self.process.returncode, errors))
+        except wire.HostError as error:
+            return {"error": {"kind": error.kind, "message": str(error)}}
+        assert isinstance(document, dict)
+        return document
+
+
+def seen(path: Path, *, content: bool = True) -> Precondition:
+    """The precondition that a preview of `path` as it is now would make."""
+    try:
+        facts = path.lstat()
+    except FileNotFoundError:
+        return Precondition(path=str(path), resolved=os.path.realpath(path), type="missing")
+    kinds: list[tuple[Any, Any]] = [(stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISSOCK, "socket")]
+    kind = next(name for test, name in kinds if test(path.stat().st_mode))
+    facts = path.stat()
+    return Precondition(
+        path=str(path),
+        resolved=os.path.realpath(path),
+        type=kind,
+        mode=stat.S_IMODE(facts.st_mode),
+        uid=facts.st_uid,
+        gid=facts.st_gid,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest() if kind == "file" and content else None,
+        ino=facts.st_ino,
+        dev=facts.st_dev,
+        size=facts.st_size,
+        mtime_ns=facts.st_mtime_ns,
+    )
+
+
+def chmod(path: Path, mode: int) -> Action:
+    return Action(do="chmod", path=str(path), mode=mode)
+
+
+def write(path: Path, content: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0) -> Action:
+    return Action(do="write", path=str(path), content=content, mode=mode, uid=uid, gid=gid)
+
+
+def transaction(
+    *actions: Action,
+    group: str = "files",
+    preconditions: tuple[Precondition, ...] | None = None,
+    validation: tuple[Step, ...] = (),
+    activation: tuple[Step, ...] = (),
+    probe: tuple[Step, ...] = (),
+) -> Transaction:
+    """A transaction of these actions, with what is there now as its preconditions."""
+    if preconditions is None:
+        paths = dict.fromkeys(action.path for action in actions if action.path)
+        preconditions = tuple(seen(Path(path)) for path in paths)
+    return Transaction(
+        group=group,
+        changes=(),
+        preconditions=preconditions,
+        actions=actions,
+        validation=validation,
+        activation=activation,
+        probe=probe,
+    )
+
+
+def state_of(path: Path) -> tuple[Any, ...]:
+    """Everything about a file that putting back must restore."""
+    facts = path.lstat()
+    content = path.read_bytes() if stat.S_ISREG(facts.st_mode) else b""
+    xattrs = {name: os.getxattr(path, name) for name in os.listxattr(path)}
+    return (content, facts.st_mode, facts.st_uid, facts.st_gid, facts.st_mtime_ns, facts.st_nlink, xattrs)

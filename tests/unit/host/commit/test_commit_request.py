@@ -1,0 +1,101 @@
+"""A request that is not exactly what the program was made for is refused whole."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.unit.host.commit.host import CommitHost, chmod, transaction
+
+
+def resign(document: dict[str, Any]) -> None:
+    """Gives a changed transaction the digest of its content again."""
+    for item in document["transactions"]:
+        content = {name: value for name, value in item.items() if name != "digest"}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        item["digest"] = hashlib.sha256(text.encode()).hexdigest()
+
+
+def first(document: dict[str, Any]) -> dict[str, Any]:
+    item = document["transactions"][0]
+    assert isinstance(item, dict)
+    return item
+
+
+BAD: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda it: it.update(format_version=2), "format is not version 1"),
+    (lambda it: it.update(roots="/etc"), "must be lists"),
+    (lambda it: it.update(who=None), "must be text"),
+    (lambda it: first(it)["actions"].append({"do": "run", "path": "/bin/sh"}), "does not have"),
+    (lambda it: first(it)["actions"][0].update(content="eA=="), "cannot have content"),
+    (lambda it: first(it)["actions"][0].update(mode=None), "needs mode"),
+    (lambda it: first(it)["actions"][0].update(mode=0o17777), "mode has a wrong value"),
+    (lambda it: first(it)["actions"][0].update(mode=True), "mode has a wrong value"),
+    (lambda it: first(it)["actions"][0].update(path="/etc/\0"), "path has a wrong value"),
+    (lambda it: first(it)["actions"][0].update(command="id"), "not known: command"),
+    (lambda it: first(it).update(activation=[{"do": "restart", "unit": "--now x.service"}]), "name is not valid"),
+    (lambda it: first(it).update(activation=[{"do": "restart", "unit": "x.target"}]), "name is not valid"),
+    (lambda it: first(it).update(probe=[{"do": "mode_is", "path": "/x"}]), "needs mode"),
+    (lambda it: first(it).update(preconditions=[{"path": "/x", "type": "file"}]), "needs path, resolved"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), BAD)
+def test_a_request_with_anything_unknown_is_refused_before_a_write(
+    host: CommitHost, spoil: Callable[[dict[str, Any]], object], words: str
+) -> None:
+    path = host.file("daemon.json")
+    document = copy.deepcopy(host.request(transaction(chmod(path, 0o600))))
+    spoil(document)
+    resign(document)
+    error = host.start(document).answer()["error"]
+    assert error["kind"] == "request"
+    assert words in error["message"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_transaction_whose_digest_is_not_its_contents_is_refused(host: CommitHost) -> None:
+    path = host.file("daemon.json")
+    document = host.request(transaction(chmod(path, 0o600)))
+    first(document)["actions"][0]["mode"] = 0o777
+    error = host.start(document).answer()["error"]
+    assert error["kind"] == "request"
+    assert "digest of transaction files" in error["message"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_without_root_it_says_what_to_do(host: CommitHost) -> None:
+    path = host.file("daemon.json")
+    running = host.start(host.request(transaction(chmod(path, 0o600))), user="setpriv --reuid 65534 --clear-groups")
+    error = running.answer()["error"]
+    assert error["kind"] == "become"
+    assert "give -b" in error["message"]
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_log_daemon_that_is_stuck_or_missing_holds_nobody_up(host: CommitHost) -> None:
+    path = host.file("daemon.json")
+    # Nobody reads: more lines than the kernel queues for such sockets.
+    begun = time.monotonic()
+    many = [host.file(f"file{number}") for number in range(600)]
+    assert host.run(transaction(*[chmod(item, 0o600) for item in many]))[0]["outcome"] == "applied"
+    host.log.close()
+    (host.base / "log").unlink()
+    assert host.run(transaction(chmod(path, 0o644)))[0]["outcome"] == "applied"
+    assert time.monotonic() - begun < 30
+
+
+def test_the_hosts_log_has_one_line_a_path_whatever_was_typed_as_reason(host: CommitHost) -> None:
+    path = host.file("daemon.json")
+    host.run(transaction(chmod(path, 0o600)), reason='x\nNov 1 root: "faked"\x1b[2J', who="m\u202ea")
+    [line] = host.journal()
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert f'path="{path}" outcome=applied' in line
+    assert "run=01JD0000000000000000000000" in line

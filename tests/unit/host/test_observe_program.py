@@ -1,0 +1,241 @@
+"""The joined program of observe: read-only by construction, old enough for every host, and honest end to end."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from remediator.errors import HostError
+from remediator.host import observe_program
+from remediator.host.observe import main
+from remediator.host.observe.command import COMMANDS
+from remediator.observation import Observation, parse_observation
+from remediator.request import Needs, compile_request
+from remediator.wire import command, frame, new_marker, read_answer
+
+# Nothing in these lists can make, change or remove anything; whoever adds to them says why it cannot.
+OS_NAMES = {
+    *("O_CLOEXEC", "O_DIRECTORY", "O_NOATIME", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_RDONLY", "ST_RDONLY"),
+    *("fstat", "getxattr", "listdir", "lstat", "open", "path", "read", "readlink", "scandir", "stat", "statvfs"),
+    *("close", "geteuid", "strerror", "uname"),
+    *("fork", "setsid", "dup2", "execve", "pipe", "waitpid", "kill", "_exit", "WEXITSTATUS", "WIFEXITED"),  # command.py
+    "write",  # serve.py: the answer itself
+}
+OPEN_FLAGS = {
+    *("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_NOFOLLOW", "O_NOCTTY", "O_NOATIME", "O_DIRECTORY"),
+    "READ_FLAGS",
+}
+MODULES = {
+    *("_sha2", "_sha256", "binascii", "errno", "fcntl", "grp", "hashlib", "json", "os", "pwd", "re", "select"),
+    *("signal", "socket", "stat", "sys", "time", "typing", "zlib"),
+}
+READ_ONLY_COMMANDS = {
+    ("auditctl", "-s"),
+    ("auditctl", "-l"),
+    ("systemctl", "show"),
+    ("dpkg-query", "-W"),
+    ("rpm", "-q"),
+}
+
+
+def sources() -> list[str]:
+    """The program and the groups in it that are compiled later."""
+    whole = observe_program().decode()
+    later = [node.value for node in ast.parse(whole).body if is_later(node) and isinstance(node, ast.Assign)]
+    return [whole, *(text.value for text in later if isinstance(text, ast.Constant) and isinstance(text.value, str))]
+
+
+def is_later(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript)
+
+
+def nodes() -> Iterator[ast.AST]:
+    for source in sources():
+        yield from ast.walk(ast.parse(source))
+
+
+def calls(name: str) -> list[ast.Call]:
+    return [node for node in nodes() if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
+
+
+def observe(needs: Needs, python: str = sys.executable) -> Observation:
+    """One observation of this machine, over the real wire."""
+    marker = new_marker()
+    result = subprocess.run(
+        ["/bin/sh", "-c", command(python, marker)],
+        input=frame(marker, observe_program(), compile_request(needs)),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    return parse_observation("here", read_answer("here", result.stdout, marker, result.returncode, result.stderr))
+
+
+def test_it_parses_as_python_3_6() -> None:
+    for source in sources():
+        ast.parse(source, feature_version=(3, 6))
+
+
+def test_it_imports_only_modules_that_are_listed() -> None:
+    imported = {alias.name for node in nodes() if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in nodes() if isinstance(node, ast.ImportFrom)}
+    assert imported <= MODULES
+
+
+def test_it_uses_no_function_of_os_that_could_change_anything() -> None:
+    used = {
+        node.attr
+        for node in nodes()
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+    assert used <= OS_NAMES
+
+
+def test_it_opens_for_reading_only() -> None:
+    assert calls("open") == []
+    assert calls("io.open") == []
+    assert len(calls("os.open")) > 2
+    for call in calls("os.open"):
+        assert len(call.args) == 2
+        names = {node.id for node in ast.walk(call.args[1]) if isinstance(node, ast.Name)} - {"os"}
+        names |= {node.attr for node in ast.walk(call.args[1]) if isinstance(node, ast.Attribute)}
+        assert names <= OPEN_FLAGS
+    flags = next(
+        node for node in nodes() if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "READ_FLAGS"
+    )
+    names = {node.attr for node in ast.walk(flags.value) if isinstance(node, ast.Attribute)}
+    assert {"O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"} <= names <= OPEN_FLAGS
+
+
+def test_it_writes_to_standard_output_only() -> None:
+    assert [ast.unparse(call.args[0]) for call in calls("write_all")] == ["1"]
+    assert len(calls("os.write")) == 1
+
+
+def test_it_runs_read_only_commands_without_a_shell_and_nothing_else() -> None:
+    assert {words[:2] for words in COMMANDS.values()} == READ_ONLY_COMMANDS
+    assert [ast.unparse(call) for call in calls("os.execve")] == ["os.execve(program, words, COMMAND_ENVIRONMENT)"]
+    assert [ast.unparse(call) for call in calls("run_child")] == [
+        "run_child(self.program, COMMANDS[name], out_write, err_write)"
+    ]
+    assert [ast.unparse(call) for call in calls("os.kill")] == ["os.kill(self.pid, KILL)"]
+
+
+def test_it_evaluates_nothing_but_its_own_later_parts() -> None:
+    for name in ("eval", "__import__", "globals().update", "setattr", "delattr"):
+        assert calls(name) == []
+    assert [ast.unparse(call) for call in calls("exec")] == [
+        "exec(compile(source, 'remediator-' + group, 'exec'), globals())"
+    ]
+
+
+def test_it_says_nothing_but_get_to_the_daemon() -> None:
+    assert [ast.unparse(call) for call in calls("socket.socket")] == [
+        "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)"
+    ]
+    sent = [call for call in nodes() if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".sendall")]
+    assert len(sent) == 1
+    assert ast.unparse(sent[0].args[0]).startswith("b'GET ' + ")
+
+
+def test_of_signals_it_only_sets_its_own_alarm() -> None:
+    used = [node for node in nodes() if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "signal"]
+    assert {node.attr for node in used} == {"alarm"}
+
+
+def test_the_only_ioctl_reads_flags() -> None:
+    assert [ast.unparse(call.args[1]) for call in calls("fcntl.ioctl")] == ["GETFLAGS"]
+
+
+def test_no_name_is_defined_twice_across_its_files() -> None:
+    defined: list[str] = []
+    for source in sources():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                defined.append(node.name)
+            elif isinstance(node, ast.Assign | ast.AnnAssign) and not is_later(node):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                defined += [ast.unparse(target) for target in targets]
+    assert {name for name in defined if defined.count(name) > 1} <= {"MYPY"}
+
+
+def test_the_words_of_daemons_stand_in_no_argument_of_ours() -> None:
+    words = " ".join(word for words in COMMANDS.values() for word in words if not word.endswith(".service"))
+    started = command(None, new_marker())
+    for name in ("dockerd", "kube-apiserver"):
+        assert name not in started
+        assert name not in words
+
+
+@pytest.mark.parametrize("section", ["audit", "docker", "packages"])
+def test_every_section_is_answered_on_this_machine(section: str) -> None:
+    seen = observe(Needs.of([], section))
+    assert seen.host.uid == os.geteuid()
+    assert seen.users["root"] == 0
+    assert (seen.audit is not None) == (section == "audit")
+    assert bool(seen.packages) == (section == "packages")
+
+
+def test_a_path_and_its_content_are_answered(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("hello\n")
+    seen = observe(Needs.of([str(tmp_path)], contents=[str(tmp_path / "a")]))
+    assert seen.files[str(tmp_path / "a")].content == b"hello\n"
+    assert seen.files[str(tmp_path)].type == "directory"
+    assert seen.files[str(tmp_path)].content is None
+
+
+def test_an_unknown_reference_is_unknown_and_takes_nothing_else_with_it() -> None:
+    seen = observe(Needs.of(["@docker.config_file", "@docker.no_such_thing"]))
+    assert seen.references["@docker.no_such_thing"].status == "unknown"
+    assert seen.references["@docker.config_file"].status in ("resolved", "absent")
+
+
+def test_a_fault_in_one_family_of_references_leaves_the_others_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> dict[str, object]:
+        raise KeyError("a fault of ours")
+
+    monkeypatch.setattr(main, "containerd_references", broken)
+    monkeypatch.setattr("signal.alarm", lambda seconds: 0)
+    answer = main.handle({"format_version": 1, "references": ["@docker.config_file", "@runc.binary"]})
+    seen = parse_observation("here", json.dumps(answer).encode())
+    assert seen.references["@docker.config_file"].status in ("resolved", "absent")
+    assert seen.references["@runc.binary"].status == "unknown"
+    assert "a fault of ours" in seen.references["@runc.binary"].reason
+
+
+def test_every_reference_of_kubernetes_is_absent_on_a_machine_without_it() -> None:
+    if Path("/etc/kubernetes").exists():
+        pytest.fail("this test is for a machine that is no Kubernetes node")
+    seen = observe(Needs.of(["@kube.pki", "@kubelet.config_file", "@etcd.manifest"]))
+    assert {reference.status for reference in seen.references.values()} == {"absent"}
+    assert not seen.systems["kubernetes"].present
+
+
+@pytest.mark.parametrize(
+    "request_document",
+    [{"format_version": 2}, {"format_version": 1, "paths": "/etc"}, {"format_version": 1, "paths": [1]}],
+)
+def test_a_request_that_is_none_is_refused(request_document: dict[str, object]) -> None:
+    marker = new_marker()
+    result = subprocess.run(
+        ["/bin/sh", "-c", command(sys.executable, marker)],
+        input=frame(marker, observe_program(), json.dumps(request_document).encode()),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    with pytest.raises(HostError, match="request"):
+        read_answer("here", result.stdout, marker)
+
+
+def test_observing_changes_no_access_time_that_root_can_keep(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_text("hello")
+    os.utime(path, ns=(1_000_000_000, 2_000_000_000))
+    observe(Needs.of([], contents=[str(path)]))
+    assert path.stat().st_atime_ns == 1_000_000_000

@@ -1,0 +1,85 @@
+"""The bootstrap by itself: what it does with standard input, and what an old Python says."""
+
+import subprocess
+import sys
+
+import pytest
+
+from remediator.errors import HostError
+from remediator.host import bootstrap_source
+from remediator.wire import frame, read_answer
+
+MARKER = "feedfacefeedfacefeedfacefeedface"
+
+
+def run(sent: bytes, before: str = "") -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-I", "-B", "-c", before + bootstrap_source(), MARKER],
+        input=sent,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("version", "shown"), [((3, 5, 10), "3.5.10"), ((2, 7, 18), "2.7.18")])
+def test_a_python_that_is_too_old_says_so_and_reads_nothing(version: tuple[int, ...], shown: str) -> None:
+    result = run(
+        frame(MARKER, b"import os\nos.write(1, b'it ran')\n", b""), f"import sys\nsys.version_info = {version}\n"
+    )
+    assert b"ready" not in result.stdout
+    assert b"it ran" not in result.stdout
+    with pytest.raises(HostError, match=f"its Python is {shown}, and 3.6 is the oldest") as caught:
+        read_answer("web", result.stdout, MARKER, result.returncode, result.stderr)
+    assert caught.value.kind == "python"
+
+
+def test_it_uses_nothing_that_python_2_cannot_parse() -> None:
+    source = bootstrap_source()
+    assert ":=" not in source
+    assert 'f"' not in source
+    assert "->" not in source.replace("# type: (str) -> None", "").replace("# type: (bytearray) -> None", "").replace(
+        "# type: () -> list[bytes]", ""
+    )
+
+
+def test_the_program_sees_its_request_and_marker() -> None:
+    result = run(frame(MARKER, b"import os\nos.write(1, MARKER + b'|' + REQUEST)\n", b"the request"))
+    assert result.stdout.endswith(MARKER.encode() + b"|the request")
+
+
+def test_input_after_the_program_is_left_alone() -> None:
+    program = b"import os\nos.write(1, b'left: ' + os.read(0, 100))\n"
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-B", "-c", bootstrap_source(), MARKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(frame(MARKER, program, b""))
+    process.stdin.flush()
+    assert process.stdout.readline().startswith(f"{MARKER} ready ".encode())
+    out, _ = process.communicate(b"more", timeout=60)
+    assert out in (b"left: more", b"left: ")
+
+
+def test_endless_input_without_a_program_ends() -> None:
+    result = run(b"y\n" * 2000000)
+    assert b"failed no program came" in result.stdout
+
+
+def test_no_input_at_all_ends() -> None:
+    assert b"failed the connection ended" in run(b"").stdout
+
+
+def test_modules_are_never_taken_from_the_working_directory(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "zlib.py").write_text("raise SystemExit('mine')")
+    (tmp_path / "json.py").write_text("raise SystemExit('mine')")
+    result = subprocess.run(
+        [sys.executable, "-I", "-B", "-c", bootstrap_source(), MARKER],
+        input=frame(MARKER, b"import json, os\nos.write(1, b'fine')\n", b""),
+        capture_output=True,
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert result.stdout.endswith(b"fine")

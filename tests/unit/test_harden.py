@@ -1,0 +1,210 @@
+"""What the harden action does with a host's answers: approved or nothing, and never more than it was told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from remediator.ansible_errors import host_error
+from remediator.ansible_result import applied_result, driven_result, preview_result
+from remediator.catalogue import load_catalogue
+from remediator.errors import HostError, UsageError
+from remediator.harden import Order, Target, apply, apply_for_driver, preview, read_commit
+from remediator.plan import Change, HostPlan, HostResult, State, Transaction, TransactionResult
+from remediator.policy import Policy
+from remediator.session import Session, SessionDirectory
+from tests.unit import stand_in
+
+ORDER = Order("01JD0000000000000000000000", "ann@controller", "")
+MODE = stand_in.MODE
+
+
+def target(commit: Callable[[dict[str, Any]], bytes], *modes: int, allow: tuple[str, ...] = ()) -> Target:
+    """A host whose unit file has each of `modes` in turn, and that answers a commit with `commit`."""
+    catalogue = load_catalogue().select(controls=[MODE])
+    left = list(modes)
+
+    def exchange(program: bytes, request: bytes) -> bytes:
+        document = json.loads(request)
+        if "transactions" in document:
+            return commit(document)
+        return json.dumps(stand_in.observation(left.pop(0) if len(left) > 1 else left[0])).encode()
+
+    return Target("web1", exchange, catalogue, Policy(frozenset(allow)), catalogue.defaults)
+
+
+def answering(outcome: str, **changes: Any) -> Callable[[dict[str, Any]], bytes]:
+    def commit(request: dict[str, Any]) -> bytes:
+        results = [{"group": t["group"], "outcome": outcome, "digest": t["digest"]} for t in request["transactions"]]
+        answer = {"format_version": 1, "run": request["run"], "host": request["host"], "results": results}
+        return json.dumps({**answer, **changes}).encode()
+
+    return commit
+
+
+def never(request: dict[str, Any]) -> bytes:
+    raise AssertionError("nothing was to be committed")
+
+
+def driven(directory: Path, approved: HostPlan, host: Target) -> HostResult:
+    directory.chmod(0o700)
+    session = Session(mode="apply", request="", controls=(MODE,), run=ORDER.run, who=ORDER.who)
+    place = SessionDirectory(directory)
+    place.create(session, (approved,))
+    result = apply_for_driver(place, session, host)
+    assert place.result("web1") == result
+    return result
+
+
+def test_only_what_was_approved_is_committed_and_seen_again_afterwards(tmp_path: Path) -> None:
+    approved = preview(target(never, 0o666))
+
+    result = driven(tmp_path, approved, target(answering("applied"), 0o666, 0o644))
+
+    assert [(r.group, r.outcome) for r in result.results] == [("files", "applied")]
+    assert result.after is not None
+    assert result.after.verdicts[0].verdict == "compliant"
+
+
+def test_a_host_that_differs_from_its_preview_is_refused_untouched(tmp_path: Path) -> None:
+    approved = preview(target(never, 0o666))
+
+    result = driven(tmp_path, approved, target(never, 0o646))
+
+    assert [r.outcome for r in result.results] == ["stale"]
+    assert result.after is not None
+    assert result.after.verdicts[0].verdict == "drifted"
+
+
+def test_one_part_of_a_preview_that_no_longer_holds_refuses_the_host_as_a_whole(tmp_path: Path) -> None:
+    holds = preview(target(never, 0o666))
+    gone = holds.transactions[0].model_copy(update={"group": "docker"})
+    approved = holds.model_copy(update={"transactions": (*holds.transactions, gone)})
+
+    result = driven(tmp_path, approved, target(never, 0o666))
+
+    assert [(r.group, r.outcome) for r in result.results] == [("files", "stale"), ("docker", "stale")]
+
+
+def test_drift_that_nobody_approved_is_not_touched(tmp_path: Path) -> None:
+    result = driven(tmp_path, HostPlan(host="web1"), target(never, 0o666))
+
+    assert [r.outcome for r in result.results] == ["stale"]
+
+
+def test_a_driver_that_was_stopped_touches_and_observes_nothing(tmp_path: Path) -> None:
+    approved = preview(target(never, 0o666))
+    SessionDirectory(tmp_path).stop()
+
+    result = driven(tmp_path, approved, target(never, 0o666))
+
+    assert [r.outcome for r in result.results] == ["held"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"{}", b"[" * 100_000, b'{"format_version":1,"run":"another","host":"web1","results":[]}'],
+    ids=["empty", "no document", "deep", "another run's"],
+)
+def test_an_answer_that_is_none_leaves_every_transaction_unreported(answer: bytes) -> None:
+    _, result = apply(target(lambda request: answer, 0o666), ORDER)
+
+    assert [r.outcome for r in result.results] == ["unreported"]
+    assert driven_result(result)["failed"] is True
+
+
+def test_what_a_host_says_of_its_commit_is_made_harmless_and_cannot_add_transactions() -> None:
+    plan = preview(target(never, 0o666))
+    wanted = plan.transactions[0]
+    hostile = {
+        "group": "\x1b[2Jfiles",
+        "outcome": "applied",
+        "digest": wanted.digest,
+        "reason": "fine\nreally\x07\udc80" + "x" * 5000,
+        "paths": ["/etc/\u202ex"],
+        "log": "\x1b]0;t\x07" * 10_000,
+    }
+    made_up = {"group": "docker", "outcome": "applied", "digest": "0" * 64}
+    document = {"format_version": 1, "run": ORDER.run, "host": "web1", "results": [hostile, made_up]}
+
+    (result,) = read_commit("web1", json.dumps(document).encode(), plan.transactions, ORDER.run)
+
+    assert result.group == "files"
+    assert "\n" not in result.reason
+    assert len(result.reason) < 1100
+    assert "\x1b" not in result.log
+    assert len(result.log) < 20_000 * 4
+    assert result.paths == ("/etc/\\u202ex",)
+
+
+def test_a_host_that_another_run_has_locked_is_an_error_without_outcomes() -> None:
+    def locked(request: dict[str, Any]) -> bytes:
+        raise HostError("web1", "locked", "web1: run 01X of ann has the lock")
+
+    plan, result = apply(target(locked, 0o666), ORDER)
+
+    assert result.error is not None
+    assert result.error.kind == "locked"
+    assert result.results == ()
+    assert "failed" not in driven_result(result)
+    assert applied_result(plan, result)["failed"] is True
+
+
+def test_a_preview_of_enormous_changes_stays_small_and_says_what_it_left_out() -> None:
+    nothing = State(type="missing")
+    changes = tuple(
+        Change(controls=(MODE,), what="content", path=f"/etc/{n}", before=nothing, after=nothing, diff="+x\n" * 30_000)
+        for n in range(10)
+    )
+    plan = HostPlan(host="web1", transactions=(Transaction(group="files", changes=changes),))
+
+    told = preview_result(plan)
+
+    assert len(json.dumps(told)) < 500_000
+    assert "remediate --check" in told["diff"][-1]["prepared"]
+    assert told["changed"] is True
+
+
+def test_only_outcomes_that_must_stop_a_rollout_fail_the_task() -> None:
+    failing = {
+        outcome: "failed"
+        in driven_result(HostResult(host="a", results=(TransactionResult(group="g", outcome=outcome),)))
+        for outcome in ("applied", "stale", "held", "refused", "rolled_back", "unreported", "broken")
+    }
+
+    assert {outcome for outcome, fails in failing.items() if fails} == {"rolled_back", "unreported", "broken"}
+
+
+def test_a_session_that_others_can_write_is_not_followed(tmp_path: Path) -> None:
+    place = SessionDirectory(tmp_path)
+    place.create(Session(mode="observe", request="{}"))
+    place.session_file.chmod(0o620)
+
+    with pytest.raises(UsageError, match="not a session file"):
+        SessionDirectory.open(str(place.session_file))
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Host key verification failed.", "host_key"),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @ Permission denied", "host_key"),
+        ("root@h: Permission denied (publickey,password).", "authentication"),
+        ("Incorrect sudo password", "become"),
+        ("Missing sudo password", "become"),
+        ("ops is not in the sudoers file.", "become"),
+        ("ssh: connect to host h port 22: Connection refused", "unreachable"),
+        ("ssh: Could not resolve hostname h: Name or service not known", "unreachable"),
+        ("/bin/sh: 1: exec: python9: not found", "python"),
+        ("something nobody foresaw", "answer"),
+    ],
+)
+def test_ansibles_words_name_the_kind_of_the_error(said: str, kind: str) -> None:
+    error = host_error("web1", said)
+
+    assert error.kind == kind
+    assert str(error).startswith("web1: ")
