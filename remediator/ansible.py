@@ -17,6 +17,7 @@ from remediator.inventory import Inventory
 from remediator.plan import HostPlan, HostResult, Plan, TransactionResult
 from remediator.policy import Policy
 from remediator.session import Session, SessionDirectory, plan_error
+from remediator.tls.store import store_directory
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -89,6 +90,7 @@ def apply_plan(
             allow=tuple(sorted(policy.allow)),
             waivers=policy.waivers,
             roots=policy.roots,
+            tls_store=str(store_directory()),
         )
         session.create(document, targets)
         variables: dict[str, Any] = {

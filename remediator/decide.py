@@ -14,6 +14,7 @@ from remediator.overlay import Overlay
 from remediator.plan import FixClass, HostPlan, Verdict
 from remediator.plan import HostError as PlanError
 from remediator.policy import Policy
+from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import build_transactions
 
@@ -21,7 +22,12 @@ _RISK: dict[FixClass, int] = {"safe": 0, "guarded": 1, "opt_in": 2, "manual": 3}
 
 
 def decide(
-    host: str, seen: Observation, catalogue: Catalogue, policy: Policy, variables: Mapping[str, Any]
+    host: str,
+    seen: Observation,
+    catalogue: Catalogue,
+    policy: Policy,
+    variables: Mapping[str, Any],
+    surroundings: Surroundings,
 ) -> HostPlan:
     """Every control's verdict for `host`, and the transactions that this policy permits or holds back.
 
@@ -29,7 +35,7 @@ def decide(
     """
     policy = policy.for_host(host, dict(variables), catalogue)
     try:
-        return _decide_host(host, Scope(seen, variables, policy.roots), catalogue, policy)
+        return _decide_host(host, Scope(seen, surroundings, variables, policy.roots), catalogue, policy)
     except Exception as error:  # noqa: BLE001 - a bug met on one host must not take the other hosts' plans with it
         return unreached(host, catalogue, HostError(host, "answer", f"{host}: {_defect(error)}"))
 
@@ -111,8 +117,7 @@ def _verdict(control: Control, decision: Decision, policy: Policy) -> Verdict:
     reason = decision.reason
     if drifted and decision.why_class:
         reason = f"{reason}; {fix}, because {decision.why_class}"
-    waits = decision.waits_for if fix == "opt_in" else ""
-    release = f"{waits} in the inventory" if waits else f"--allow {control.id}"
+    release = decision.waits_for or f"--allow {control.id}"
     return Verdict(
         control=control.id,
         verdict=decision.verdict,

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 
 from remediator.access import Access
 from remediator.catalogue import Catalogue
@@ -17,8 +18,11 @@ from remediator.plan import HostPlan, Plan
 from remediator.policy import Policy
 from remediator.request import compile_request
 from remediator.ssh_settings import SshConfig, SshSettings, host_key_refusal
+from remediator.surroundings import Surroundings
 from remediator.sweep_known_hosts import KnownHosts
 from remediator.text import one_line
+from remediator.tls.holdings import surroundings_of
+from remediator.tls.store import store_directory
 
 
 def warm_up(catalogue: Catalogue, access: Access) -> None:
@@ -55,12 +59,18 @@ def plan_fleet(
 
     Raises UsageError when a host's own policy variables are malformed, or a carrier refuses to start.
     """
+    store = store_directory()
+    now = datetime.now(UTC)
+
+    def surroundings(host: Host) -> Surroundings:
+        return surroundings_of(host.name, host.connection.address, host.variables, store, now)
+
     plans: dict[str, HostPlan] = {}
     for host, seen in observe_fleet(inventory, catalogue, access):
         plans[host.name] = (
             unreached(host.name, catalogue, seen)
             if isinstance(seen, HostError)
-            else decide(host.name, seen, catalogue, policy, host.variables)
+            else decide(host.name, seen, catalogue, policy, host.variables, surroundings(host))
         )
         progress(host.name)
     return Plan(

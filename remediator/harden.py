@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,6 +23,7 @@ from remediator.policy import Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
 from remediator.text import one_line, visible
+from remediator.tls.holdings import surroundings_of
 
 # Sends a program and its request to the host and returns the answer; raises HostError.
 Exchange = Callable[[bytes, bytes], bytes]
@@ -44,9 +46,15 @@ class _CommitAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class Target:
-    """One host of one task. `variables` are its own (templated) variables over the roles' defaults."""
+    """One host of one task.
+
+    `variables` are its own (templated) variables over the roles' defaults, `address` is how it is reached, `store` the
+    directory of the controller's private CA.
+    """
 
     host: str
+    address: str
+    store: Path
     exchange: Exchange
     catalogue: Catalogue
     policy: Policy
@@ -58,7 +66,8 @@ class Target:
 
         answer = self.exchange(observe_program(), compile_request(self.catalogue.needs()))
         seen = parse_observation(self.host, answer)
-        return decide(self.host, seen, self.catalogue, self.policy, self.variables), seen.host.uid == 0
+        around = surroundings_of(self.host, self.address, self.variables, self.store)
+        return decide(self.host, seen, self.catalogue, self.policy, self.variables, around), seen.host.uid == 0
 
 
 @dataclass(frozen=True)

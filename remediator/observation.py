@@ -61,6 +61,8 @@ class FileFacts(_Document):
     read_only: bool = False  # its filesystem is mounted read-only
     immutable: bool = False  # chattr +i or +a
     acl: bool = False  # has a POSIX access ACL: the group bits of mode are the ACL's mask
+    public_sha256: str | None = None  # of a private key's public half (SubjectPublicKeyInfo, DER), where asked for
+    key_problem: HostText | None = None  # why there is no such digest: encrypted, no private key, no openssl here
     plain: bool = True  # false: the real name has bytes or characters that cannot be shown as they are
 
 
@@ -138,6 +140,39 @@ class DockerFacts(_Document):
     containers: tuple[Container, ...] = ()
 
 
+class Listener(_Document):
+    """One TCP address on which the running daemon listens for its API, and how it answers a caller without certificate.
+
+    `speaks` is `plain` (HTTP), `tls` (it serves anybody over TLS), `mutual_tls` (it refuses who has no certificate), or
+    `nothing` where it answered neither in time. `certificate` is what it presented, in DER.
+    """
+
+    address: HostText  # as the kernel has it: 0.0.0.0, ::, 192.0.2.7
+    port: int = Field(ge=1, le=65535)
+    speaks: Literal["plain", "tls", "mutual_tls", "nothing"]
+    certificate: Base64Bytes | None = None
+
+
+class ClientContext(_Document):
+    """A context of the Docker CLI in a user's home directory (docker context)."""
+
+    name: HostText
+    address: HostText  # its docker endpoint's Host
+    skip_verify: bool = False
+    key: HostText | None = None  # path of its private key
+
+
+class DockerClient(_Document):
+    """How one user of the host has set up the Docker CLI: what lies in `~/.docker`, and nothing of its content."""
+
+    user: HostText
+    uid: int
+    directory: HostText  # ~/.docker
+    key: HostText | None = None  # ~/.docker/key.pem where it is there; its facts stand under files
+    current_context: HostText = ""
+    contexts: Annotated[tuple[ClientContext, ...], Field(max_length=100)] = ()
+
+
 class AuditFacts(_Document):
     """The kernel's audit rules and state, and what loads them at boot.
 
@@ -197,6 +232,9 @@ class Observation(_Document):
     )  # local groups (/etc/group): name to gid
     packages: dict[str, HostText | None] = Field(default_factory=dict)  # version, null when not installed
     docker: DockerFacts | None = None
+    docker_listeners: Annotated[tuple[Listener, ...], Field(max_length=100)] = ()
+    docker_cli: HostText | None = None  # version of the Docker CLI, null where it is not installed or not asked for
+    docker_clients: Annotated[tuple[DockerClient, ...], Field(max_length=1000)] = ()
     audit: AuditFacts | None = None
     problems: Annotated[tuple[HostText, ...], Field(max_length=1000)] = ()  # what observe itself could not do, for -v
 

@@ -10,12 +10,22 @@ import difflib
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from remediator.observation import FileFacts, Observation
 from remediator.plan import State, Step
+from remediator.splices import Edited, Splice
 from remediator.text import visible
 
 _CHANGEABLE = ("missing", "file", "directory", "socket")
+
+
+@dataclass(frozen=True)
+class StagedKey:
+    """A private key to be moved into place: where it is, and the sha256 of its public half."""
+
+    source: Literal["host", "controller"]
+    public_sha256: str
 
 
 @dataclass(frozen=True)
@@ -32,13 +42,20 @@ class Staged:
     user: str | None
     group_name: str | None
     content: bytes | None = None  # None: the content stays
+    splices: tuple[Splice, ...] = ()  # what makes `content` of a file with masked spans
+    key: StagedKey | None = None
+    removed: bool = False
+    details: tuple[str, ...] = ()  # what the new bytes are, in words
 
     @property
     def changed(self) -> bool:
         """Whether this differs from what was observed."""
         then = self.facts
+        if self.removed:
+            return then.type != "missing"
         return (
             then.type == "missing"
+            or self.key is not None
             or (self.mode, self.uid, self.gid) != (then.mode, then.uid, then.gid)
             or (self.content is not None and self.content != then.content)
         )
@@ -61,17 +78,23 @@ class Overlay:
     files: dict[str, Staged] = field(default_factory=dict)
     rules: dict[str, StagedRules] = field(default_factory=dict)  # by rules file
     steps: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # activation by group
+    validations: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # by group, beside those that files imply
+    probes: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # by group, beside those that changes imply
     # What each path's owner and group shall be, by the first control that said so: shared by all copies, since a
     # contradiction stands whether or not the change is made.
     claims: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    _edits: dict[str, Edited] = field(default_factory=dict)
 
     def copy(self) -> Overlay:
         """An overlay of the same host with the same edits, to be edited apart."""
-        return Overlay(self.seen, dict(self.files), dict(self.rules), dict(self.steps), self.claims)
+        steps = (dict(self.steps), dict(self.validations), dict(self.probes))
+        return Overlay(self.seen, dict(self.files), dict(self.rules), *steps, self.claims, dict(self._edits))
 
     def content(self, path: str) -> bytes | None:
         """The content of `path` with the edits so far; None where there is none or it was not observed."""
         staged = self.files.get(path)
+        if staged is not None and staged.removed:
+            return None
         if staged is not None and staged.content is not None:
             return staged.content
         facts = self.seen.files.get(path)
@@ -119,10 +142,41 @@ class Overlay:
             staged = replace(staged, group_name=group_owner[0], gid=group_owner[1])
         self.files[path] = staged
 
-    def write(self, control: str, group: str, path: str, content: bytes, mode: int) -> None:
-        """Stage `content` for `path`; a file that is not there yet becomes root's with `mode`."""
+    def write(
+        self, control: str, group: str, path: str, content: bytes, mode: int, details: tuple[str, ...] = ()
+    ) -> None:
+        """Stage `content` for `path`; a file that is not there yet becomes root's with `mode`.
+
+        The path then belongs to `group`, whose activation puts the content in force, and no longer to a group that
+        only wanted another mode of it. `details` say what the content is, for a preview.
+        """
         staged = self._staged(control, group, path, mode)
-        self.files[path] = replace(staged, content=content)
+        self.files[path] = replace(staged, group=group, content=content, details=details)
+
+    def edit(self, control: str, group: str, path: str, splices: Iterable[Splice]) -> None:
+        """Stage splices into `content(path)` of an existing file, with `write`'s meaning of `group`.
+
+        Raises MaskedError where one touches what the observation masked.
+        """
+        staged = self._staged(control, group, path)
+        edited = self._edits.get(path)
+        if edited is None or edited.content != self.content(path):
+            edited = Edited.of(self.content(path) or b"", staged.facts.masked if staged.content is None else ())
+        edited = edited.splice(splices)
+        self._edits[path] = edited
+        made = edited.splices() if staged.facts.masked else ()
+        self.files[path] = replace(staged, group=group, content=edited.content, splices=made)
+
+    def install_key(
+        self, control: str, group: str, path: str, key: StagedKey, mode: int, details: tuple[str, ...] = ()
+    ) -> None:
+        """Stage a private key for `path`, root's and with `mode` whatever was there."""
+        staged = replace(self._staged(control, group, path, mode), group=group, key=key, details=details)
+        self.files[path] = replace(staged, mode=mode, uid=0, gid=0, user="root", group_name="root")
+
+    def remove(self, control: str, group: str, path: str) -> None:
+        """Stage the removal of the existing regular file at `path`."""
+        self.files[path] = replace(self._staged(control, group, path), group=group, removed=True, content=None)
 
     def make_directory(self, control: str, group: str, path: str, mode: int) -> None:
         """Stage a new directory of root's at `path`."""
@@ -147,8 +201,15 @@ class Overlay:
 
     def activate(self, group: str, step: Step) -> None:
         """Ask for an activation step of `group`'s transaction, once."""
-        if step not in self.steps.get(group, ()):
-            self.steps[group] = (*self.steps.get(group, ()), step)
+        _add(self.steps, group, step)
+
+    def validate(self, group: str, step: Step) -> None:
+        """Ask for a validation of `group`'s transaction before its activation, once."""
+        _add(self.validations, group, step)
+
+    def probe(self, group: str, step: Step) -> None:
+        """Ask for a probe of `group`'s transaction after its activation, once."""
+        _add(self.probes, group, step)
 
     def _staged(self, control: str, group: str, path: str, mode: int = 0) -> Staged:
         staged = self.files.get(path)
@@ -163,12 +224,17 @@ class Overlay:
         return Staged(group, (control,), facts, facts.type, facts.mode, facts.uid, facts.gid, facts.user, facts.group)
 
 
+def _add(steps: dict[str, tuple[Step, ...]], group: str, step: Step) -> None:
+    if step not in steps.get(group, ()):
+        steps[group] = (*steps.get(group, ()), step)
+
+
 def state_before(staged: Staged) -> State:
     """The observed state of a staged path."""
     facts = staged.facts
     if facts.type == "missing":
         return State(type="missing")
-    sha256 = facts.sha256 if staged.content is not None else None
+    sha256 = facts.sha256 if staged.content is not None or staged.removed else None
     return State(
         type=staged.kind,
         mode=facts.mode,
@@ -182,6 +248,8 @@ def state_before(staged: Staged) -> State:
 
 def state_after(staged: Staged) -> State:
     """The state that a staged path shall have."""
+    if staged.removed:
+        return State(type="missing")
     sha256 = None
     if staged.content is not None and not staged.facts.masked:
         sha256 = hashlib.sha256(staged.content).hexdigest()

@@ -62,18 +62,20 @@ class State(_Document):
 class Change(_Document):
     """One path's, or one kernel audit rule's, way from before to after, with the controls that ask for it.
 
-    `what` is `content`, `access`, `create`, `remove` or `audit_rule`. For audit rules `path` is the rules file that
-    makes the rule last, `added` and `removed` list kernel rules in the words of auditctl.
+    `what` is `content`, `access`, `create`, `remove`, `key` or `audit_rule`. For audit rules `path` is the rules file
+    that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl. `details` say in words
+    what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public digest.
     """
 
     controls: tuple[str, ...]
-    what: Literal["content", "access", "create", "remove", "audit_rule"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule"]
     path: str
     before: State
     after: State
     diff: str = ""  # unified diff, harmless to show
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()  # harmless to show
 
 
 class Precondition(_Document):
@@ -90,31 +92,55 @@ class Precondition(_Document):
     dev: int | None = None
     size: int | None = None
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
+    masked: bool = False  # `sha256` is of the content with its secrets masked, as observe masks them
+
+
+class EditSplice(_Document):
+    """`length` bytes at `offset` of a file's real content are replaced with `content`."""
+
+    offset: int
+    length: int
+    content: Content
 
 
 class Action(_Document):
     """One step of a transaction, from commit's closed set. Fields that `do` does not use are null.
 
-    write (path, content, mode, uid, gid); mkdir (path, mode, uid, gid); chmod (path, mode); chown (path, uid, gid);
-    remove (path); audit_add and audit_delete (rule: the words of the rule as a rules file has it, beginning with -a or
-    -w; commit itself turns -a into -d, or -w into -W, to delete it).
+    write (path, content, mode, uid, gid); edit (path, splices, mode, uid, gid: for a file with masked secrets); mkdir
+    (path, mode, uid, gid); chmod (path, mode); chown (path, uid, gid); remove (path); audit_add and audit_delete (rule:
+    its words as a rules file has them, beginning with -a or -w; commit itself turns -a into -d, or -w into -W, to
+    delete it); make_key (subject: the host's name; a key and a signing request for it, in commit's own directory);
+    install_key (path, source, public_sha256, mode, uid, gid).
+
+    A key's `source` is `host` (what make_key left there) or `controller` (a frame of its own that no document holds);
+    `public_sha256` is the sha256 of its public half (SubjectPublicKeyInfo, DER), which commit compares first.
     """
 
-    do: Literal["write", "mkdir", "chmod", "chown", "remove", "audit_add", "audit_delete"]
+    do: Literal[
+        "write", "edit", "mkdir", "chmod", "chown", "remove", "audit_add", "audit_delete", "make_key", "install_key"
+    ]
     path: str | None = None
     content: Content | None = None
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
     rule: tuple[str, ...] | None = None
+    splices: tuple[EditSplice, ...] | None = None
+    subject: str | None = None
+    source: Literal["host", "controller"] | None = None
+    public_sha256: str | None = None
 
 
 class Step(_Document):
     """A validation, activation or probe from commit's closed set.
 
-    validate: json (path), yaml_text (path: decodes as UTF-8, no tabs at line starts), audit_rules (path);
+    validate: json (path), yaml_text (path: decodes as UTF-8, no tabs at line starts), audit_rules (path), dockerd
+    (path: a configuration file, by `dockerd --validate` where that exists), sudoers (path: by visudo);
     activate: daemon_reload, reload (unit), restart (unit);
-    probe: mode_is (path, mode, uid, gid), audit_loaded (rule), unit_active (unit), docker_ping, containers (names).
+    probe: mode_is (path, mode, uid, gid), audit_loaded (rule), unit_active (unit), docker_ping, containers (names),
+    mutual_tls (address `HOST:PORT` on the host itself, path: the CA's file, sha256: of the certificate in DER that must
+    be served; a request without a client certificate and one in plain HTTP must be refused).
     """
 
     do: str
@@ -125,6 +151,8 @@ class Step(_Document):
     gid: int | None = None
     rule: tuple[str, ...] | None = None
     names: tuple[str, ...] | None = None
+    address: str | None = None
+    sha256: str | None = None
 
 
 class Impact(_Document):
@@ -210,6 +238,7 @@ class HostResult(_Document):
     error: HostError | None = None
     results: tuple[TransactionResult, ...] = ()
     after: HostPlan | None = None
+    notes: tuple[str, ...] = ()  # what else was proved or seen from the controller, harmless to show
 
 
 def canonical(value: BaseModel) -> bytes:

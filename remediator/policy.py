@@ -34,11 +34,11 @@ class Policy:
     def permits(self, control: str, role: str, fix: FixClass, waits_for: str = "") -> bool:
         """Whether a drifted control of this fix class may be changed. `manual` never is.
 
-        `waits_for` names the variable that an opt-in fix still lacks.
+        `waits_for` names what a fix still lacks: without that, consent helps only opt-in fixes.
         """
         if fix == "safe" or (fix == "opt_in" and not waits_for):
             return True
-        if fix == "manual":
+        if fix == "manual" or (fix == "guarded" and waits_for):
             return False
         named = control in self.allow or role in self.allow
         return named or (fix == "guarded" and "guarded" in self.allow)

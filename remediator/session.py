@@ -41,6 +41,7 @@ class Session(BaseModel):
     allow: tuple[str, ...] = ()
     waivers: dict[str, str] = {}
     roots: tuple[str, ...] = ()
+    tls_store: str = ""  # the private CA's directory, as the driver knows it
 
     @property
     def policy(self) -> Policy:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from remediator.observation import DockerFacts
+from remediator.observation import DockerFacts, FileFacts
 from remediator.overlay import Overlay, Staged, StagedRules, state_after, state_before, unified_diff
-from remediator.plan import Action, Change, Impact, Precondition, State, Step, Transaction
+from remediator.plan import Action, Change, EditSplice, Impact, Precondition, State, Step, Transaction
 
 # What may lean on what: a directory before the file in it, files before the audit rules on them.
 _GROUP_ORDER = ("files", "docker", "containerd", "kubelet", "etcd", "audit")
@@ -65,8 +65,12 @@ def _transaction(
         actions += _file_actions(path, item)
         if item.content is not None and group == "audit" and path.endswith(".rules"):
             validation.append(Step(do="audit_rules", path=path))
-        probe.append(Step(do="mode_is", path=path, mode=item.mode, uid=item.uid, gid=item.gid))
+        if not item.removed:
+            probe.append(Step(do="mode_is", path=path, mode=item.mode, uid=item.uid, gid=item.gid))
     activation = overlay.steps.get(group, ())
+    validation += overlay.validations.get(group, ())
+    impact = _impact(activation, overlay.seen.docker)
+    probe += [*_health(activation, impact), *overlay.probes.get(group, ())]
     return Transaction(
         group=group,
         changes=tuple(changes),
@@ -75,8 +79,18 @@ def _transaction(
         validation=tuple(validation),
         activation=activation,
         probe=tuple(probe),
-        impact=_impact(activation, overlay.seen.docker),
+        impact=impact,
     )
+
+
+def _health(activation: tuple[Step, ...], impact: Impact) -> list[Step]:
+    """Probes of the services that the activation restarts; Docker must answer, and its containers must run again."""
+    units = dict.fromkeys(step.unit for step in activation if step.do == "restart" and step.unit)
+    probes = [Step(do="unit_active", unit=unit) for unit in units]
+    if "docker.service" in units:
+        back = tuple(name for name in impact.stops if name not in impact.stays_down)
+        probes += [Step(do="docker_ping"), *([Step(do="containers", names=back)] if back else [])]
+    return probes
 
 
 def _rules_change(rules: StagedRules) -> Change:
@@ -101,10 +115,27 @@ def _file_change(path: str, staged: Staged, base: Staged | None) -> Change:
     diff = ""
     if staged.content is not None and staged.content != old:
         diff = unified_diff(path, old if before.type != "missing" else None, staged.content)
-    what = "create" if before.type == "missing" else "content" if diff else "access"
+    if staged.removed:
+        diff = unified_diff(path, old, b"") if old is not None else ""
     return Change.model_validate(
-        {"controls": staged.controls, "what": what, "path": path, "before": before, "after": after, "diff": diff}
+        {
+            "controls": staged.controls,
+            "what": _what(staged, before, bool(diff)),
+            "path": path,
+            "before": before,
+            "after": after,
+            "diff": diff,
+            "details": staged.details,
+        }
     )
+
+
+def _what(staged: Staged, before: State, content: bool) -> str:
+    if staged.removed:
+        return "remove"
+    if staged.key is not None:
+        return "key"
+    return "create" if before.type == "missing" else "content" if content else "access"
 
 
 def _precondition(path: str, staged: Staged) -> Precondition:
@@ -119,9 +150,22 @@ def _precondition(path: str, staged: Staged) -> Precondition:
             "mode": facts.mode,
             "uid": facts.uid,
             "gid": facts.gid,
-            "sha256": facts.sha256 if staged.content is not None else None,
+            "sha256": facts.sha256 if staged.content is not None or staged.removed else None,
+            "masked": bool(facts.masked) and staged.content is not None,
+            **(_identity(facts) if staged.key is not None or facts.masked else {}),
         }
     )
+
+
+def _identity(facts: FileFacts) -> dict[str, int]:
+    """What tells, of a file whose content never leaves its host, that it is still the one that was observed."""
+    return {
+        "ino": facts.ino,
+        "dev": facts.dev,
+        "size": facts.size,
+        "mtime_ns": facts.mtime_ns,
+        "ctime_ns": facts.ctime_ns,
+    }
 
 
 def _file_actions(path: str, staged: Staged) -> list[Action]:
@@ -129,6 +173,14 @@ def _file_actions(path: str, staged: Staged) -> list[Action]:
     access = {"mode": staged.mode, "uid": staged.uid, "gid": staged.gid}
     if facts.type == "missing" and staged.kind == "directory":
         return [Action(do="mkdir", path=path, **access)]
+    if staged.removed:
+        return [Action(do="remove", path=path)]
+    if staged.key is not None:
+        key = staged.key
+        return [Action(do="install_key", path=path, source=key.source, public_sha256=key.public_sha256, **access)]
+    if staged.splices and staged.content != facts.content:
+        pieces = tuple(EditSplice(offset=one.offset, length=one.length, content=one.new) for one in staged.splices)
+        return [Action(do="edit", path=path, splices=pieces, **access)]
     if staged.content is not None and staged.content != facts.content:
         return [Action(do="write", path=path, content=staged.content, **access)]
     actions = []

@@ -12,6 +12,7 @@ import re
 import resource
 import socket
 import sys
+from pathlib import Path
 
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
@@ -25,6 +26,7 @@ try:
     from remediator.policy import Policy
     from remediator.session import SessionDirectory
     from remediator.ssh_settings import host_key_refusal
+    from remediator.tls.store import store_directory
 except ImportError as error:
     MISSING = error
 else:
@@ -78,14 +80,18 @@ class ActionModule(ActionBase):
         variables = {**catalogue.defaults, **self._own(catalogue.defaults)}
         if session is not None:
             chosen = catalogue.select(controls=session.controls)
-            target = harden.Target(self._host, self._driven, chosen, session.policy, variables)
+            target = self._target(self._driven, chosen, session.policy, variables, Path(session.tls_store))
             return ansible_result.driven_result(harden.apply_for_driver(directory, session, target))
         chosen = catalogue.select(arguments["roles"], arguments["controls"], arguments["skip_controls"])
-        target = harden.Target(self._host, self._exchange, chosen, Policy(), variables)
+        target = self._target(self._exchange, chosen, Policy(), variables, store_directory())
         if self._task.check_mode:
             return ansible_result.preview_result(harden.preview(target))
         order = harden.Order(new_ulid(), who(), self._task.get_name())
         return ansible_result.applied_result(*harden.apply(target, order))
+
+    def _target(self, exchange, chosen, policy, variables, store):
+        address = self._value("ansible_host") or self._host
+        return harden.Target(self._host, str(address), store, exchange, chosen, policy, variables)
 
     def _driven(self, program, request):
         """An exchange whose every failure is the host's own answer, so that the driver gets it whole."""

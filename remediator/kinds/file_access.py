@@ -160,10 +160,10 @@ def _value(account: FromVariable, scope: Scope) -> str:
 
 
 def _waits_for(parameters: FileAccessParameters, scope: Scope) -> str:
-    """The variable that must be set before an opt-in fix is made; empty when none is missing."""
+    """What must be set before an opt-in fix is made; empty when nothing is missing."""
     accounts = (parameters.owner, parameters.group)
     missing = [a.variable for a in accounts if isinstance(a, FromVariable) and not _value(a, scope)]
-    return missing[0] if missing else ""
+    return f"{missing[0]} in the inventory" if missing else ""
 
 
 def _locked_out(parameters: FileAccessParameters, wanted: Wanted, scope: Scope) -> str:

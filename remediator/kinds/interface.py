@@ -18,6 +18,7 @@ from remediator.observation import Observation
 from remediator.overlay import Overlay
 from remediator.plan import FixClass, VerdictName
 from remediator.request import Needs
+from remediator.surroundings import Surroundings
 
 
 class Parameters(BaseModel):
@@ -28,9 +29,13 @@ class Parameters(BaseModel):
 
 @dataclass(frozen=True)
 class Scope:
-    """All that a kind may look at for one host: its observation, role variables and the roots that commit accepts."""
+    """All that a kind may look at for one host.
+
+    Its observation, its role variables, the roots that commit accepts, and what the controller knows and holds for it.
+    """
 
     seen: Observation
+    surroundings: Surroundings
     variables: Mapping[str, object] = field(default_factory=dict)
     roots: tuple[str, ...] = ()
 
@@ -40,8 +45,8 @@ class Decision:
     """A kind's answer for one control on one host.
 
     `verdict` and one sentence why. A `drifted` decision has staged its edits in the overlay; `fix` overrides the
-    control's fix class where this host makes the fix riskier, `why_class` says why. `waits_for` names the variable that
-    an opt-in fix waits for; empty when it was set.
+    control's fix class where this host makes the fix riskier, `why_class` says why. `waits_for` names what must be set
+    or done before there is a fix at all (a variable of an opt-in fix, a certificate); empty when nothing is missing.
     """
 
     verdict: VerdictName

@@ -5,7 +5,13 @@ from __future__ import annotations
 from remediator.plan import Change, State
 from remediator.views.lines import Line, line
 
-_SIGNS = {"create": ("+", "green"), "remove": ("-", "red"), "content": ("~", "yellow"), "access": ("~", "yellow")}
+_SIGNS = {
+    "create": ("+", "green"),
+    "remove": ("-", "red"),
+    "content": ("~", "yellow"),
+    "access": ("~", "yellow"),
+    "key": ("+", "green"),
+}
 
 
 def change_lines(change: Change, indent: int) -> list[Line]:
@@ -17,7 +23,8 @@ def change_lines(change: Change, indent: int) -> list[Line]:
     head = line(
         indent, (sign, f"bold {style}"), " ", (change.path, "bold"), f"  {access}" if access else "", wrap=False
     )
-    return [head, *diff_lines(change.diff, indent + 2)]
+    details = [line(indent + 2, (detail, "cyan")) for detail in change.details]
+    return [head, *details, *diff_lines(change.diff, indent + 2)]
 
 
 def access_words(change: Change) -> str:

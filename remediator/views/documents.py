@@ -34,13 +34,14 @@ class ChangeDocument(_Part):
     """One path's way from before to after, or a list of kernel audit rules."""
 
     path: str
-    what: Literal["content", "access", "create", "remove", "audit_rule"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule"]
     controls: tuple[str, ...] = Field(description="The controls that ask for it.")
     before: StateDocument
     after: StateDocument
     diff: str = Field(description="Unified diff; empty where the content stays.")
     added: tuple[str, ...] = Field(description="Kernel audit rules to add.")
     removed: tuple[str, ...] = Field(description="Kernel audit rules to delete.")
+    details: tuple[str, ...] = Field(description="What the new bytes are, in words: a certificate, a key's digest.")
     transaction: str = Field(description="Changes of one transaction succeed or roll back together.")
     digest: str = Field(description="Of the whole transaction: what an apply compares before it acts.")
     impact: Impact

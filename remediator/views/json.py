@@ -121,6 +121,7 @@ def _change(
         diff=change.diff,
         added=change.added,
         removed=change.removed,
+        details=change.details,
         transaction=transaction.group,
         digest=digest,
         impact=transaction.impact,

@@ -47,7 +47,7 @@ def _host_lines(host: str, result: HostResult) -> list[Line]:
         if answer.reason:
             lines.append(line(6, (answer.reason, "italic")))
         lines += [line(6, (f"| {text}", "dim"), wrap=False) for text in answer.log.splitlines()]
-    return lines
+    return [*lines, *(line(2, (host, "bold"), "  ", note) for note in result.notes)]
 
 
 def _remaining(report: Report) -> list[Section]:

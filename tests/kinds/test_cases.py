@@ -7,6 +7,7 @@ strings), and says which verdict a control then gets, what its reason holds, and
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ from remediator.decide import decide
 from remediator.observation import parse_observation
 from remediator.plan import Change, HostPlan
 from remediator.policy import Policy
+from remediator.surroundings import Surroundings
 
 HERE = Path(__file__).parent
 CATALOGUE = load_catalogue()
+NOW = Surroundings(datetime(2026, 7, 1, tzinfo=UTC), ("recorded",))
 
 
 def _cases() -> list[Any]:
@@ -50,7 +53,7 @@ def _plan(case: dict[str, Any]) -> HostPlan:
     seen = parse_observation("recorded", json.dumps(_merged(document, case.get("patch", {}))).encode())
     catalogue = CATALOGUE.select(controls=[case["control"]])
     variables = {**catalogue.defaults, **case.get("variables", {})}
-    return decide("recorded", seen, catalogue, Policy(frozenset(case.get("allow", []))), variables)
+    return decide("recorded", seen, catalogue, Policy(frozenset(case.get("allow", []))), variables, NOW)
 
 
 def _said(change: Change) -> str:

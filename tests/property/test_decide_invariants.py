@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,12 +15,14 @@ from remediator.errors import HostError
 from remediator.observation import parse_observation
 from remediator.plan import HostPlan, canonical
 from remediator.policy import Policy
+from remediator.surroundings import Surroundings
 from remediator.text import visible
 from tests.property.model import applied, observations
 
 CATALOGUE = load_catalogue()
 CONTROLS = [control.id for control in CATALOGUE.controls]
 EVERYTHING = Policy(allow=frozenset({"guarded", *CATALOGUE.roles}))
+NOW = Surroundings(datetime(2026, 7, 1, tzinfo=UTC), ("host",))
 VARIABLES = {**CATALOGUE.defaults, "kube_etcd_data_owner": "etcd"}
 
 documents = observations(CATALOGUE)
@@ -30,7 +33,7 @@ steadily = settings(
 
 def plan_of(document: dict, policy: Policy = EVERYTHING, catalogue: Catalogue = CATALOGUE) -> HostPlan:
     seen = parse_observation("host", json.dumps(document).encode())
-    return decide("host", seen, catalogue, policy, VARIABLES)
+    return decide("host", seen, catalogue, policy, VARIABLES, NOW)
 
 
 @steadily

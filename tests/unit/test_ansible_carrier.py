@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from remediator.observation import parse_observation
 from remediator.plan import HostResult, Plan
 from remediator.policy import Policy
 from remediator.request import compile_request
+from remediator.surroundings import Surroundings
 from tests.unit import stand_in
 from tests.unit.sshd import Sshd
 
@@ -49,7 +51,9 @@ def previewed(inventory: Inventory, directory: Path, catalogue: Catalogue) -> Pl
     hosts = []
     for host in inventory.hosts:
         answer = (directory / host.name / "observation.json").read_bytes()
-        hosts.append(decide(host.name, parse_observation(host.name, answer), catalogue, Policy(), catalogue.defaults))
+        seen = parse_observation(host.name, answer)
+        around = Surroundings(datetime.now(UTC))
+        hosts.append(decide(host.name, seen, catalogue, Policy(), catalogue.defaults, around))
     return Plan(controls=tuple(control.id for control in catalogue.controls), hosts=tuple(hosts))
 
 

@@ -16,14 +16,23 @@ UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)
 # What each action and step needs; every other field of it must be null.
 ACTION_FIELDS = {
     "write": {"path", "content", "mode", "uid", "gid"},
+    "edit": {"path", "splices", "mode", "uid", "gid"},
     "mkdir": {"path", "mode", "uid", "gid"},
     "chmod": {"path", "mode"},
     "chown": {"path", "uid", "gid"},
     "remove": {"path"},
     "audit_add": {"rule"},
     "audit_delete": {"rule"},
+    "make_key": {"subject"},
+    "install_key": {"path", "source", "public_sha256", "mode", "uid", "gid"},
 }
-VALIDATION_FIELDS = {"json": {"path"}, "yaml_text": {"path"}, "audit_rules": {"path"}}
+VALIDATION_FIELDS = {
+    "json": {"path"},
+    "yaml_text": {"path"},
+    "audit_rules": {"path"},
+    "dockerd": {"path"},
+    "sudoers": {"path"},
+}
 ACTIVATION_FIELDS = {"daemon_reload": {"names"}, "reload": {"unit"}, "restart": {"unit"}}
 PROBE_FIELDS = {
     "mode_is": {"path", "mode", "uid", "gid"},
@@ -31,7 +40,20 @@ PROBE_FIELDS = {
     "unit_active": {"unit"},
     "docker_ping": {"path"},
     "containers": {"path", "names"},
+    "mutual_tls": {"address", "path", "sha256"},
 }
+TEXT_FIELDS = (
+    "do",
+    "path",
+    "resolved",
+    "type",
+    "unit",
+    "sha256",
+    "subject",
+    "source",
+    "public_sha256",
+    "address",
+)
 OPTIONAL_FIELDS = {("daemon_reload", "names"), ("docker_ping", "path"), ("containers", "path")}
 
 
@@ -49,6 +71,16 @@ class Precondition(NamedTuple):
     dev: Optional[int]
     size: Optional[int]
     mtime_ns: Optional[int]
+    ctime_ns: Optional[int]
+    masked: bool
+
+
+class EditSplice(NamedTuple):
+    """`length` bytes at `offset` are replaced with `content`."""
+
+    offset: int
+    length: int
+    content: bytes
 
 
 class Action(NamedTuple):
@@ -61,6 +93,10 @@ class Action(NamedTuple):
     uid: Optional[int]
     gid: Optional[int]
     rule: Optional[Tuple[str, ...]]
+    splices: Optional[Tuple[EditSplice, ...]]
+    subject: Optional[str]
+    source: Optional[str]
+    public_sha256: Optional[str]
 
 
 class Step(NamedTuple):
@@ -74,6 +110,8 @@ class Step(NamedTuple):
     gid: Optional[int]
     rule: Optional[Tuple[str, ...]]
     names: Optional[Tuple[str, ...]]
+    address: Optional[str]
+    sha256: Optional[str]
 
 
 class Transaction(NamedTuple):
@@ -202,7 +240,12 @@ def checked_field(name: str, value: Any) -> Any:
     """One value as its type; text lists become tuples, content becomes bytes."""
     if value is None:
         return None
-    if name in ("rule", "names"):
+    if name == "masked":
+        if isinstance(value, bool):
+            return value
+    elif name == "splices":
+        return checked_splices(value)
+    elif name in ("rule", "names"):
         if isinstance(value, list) and value and all(isinstance(item, str) and "\0" not in item for item in value):
             return tuple(value)
     elif name == "content" and isinstance(value, str):
@@ -210,7 +253,7 @@ def checked_field(name: str, value: Any) -> Any:
             return base64.b64decode(value.encode("ascii"), validate=True)
         except (UnicodeEncodeError, binascii.Error):
             raise bad_request("content is not base64")
-    elif name in ("do", "path", "resolved", "type", "unit", "sha256"):
+    elif name in TEXT_FIELDS:
         if isinstance(value, str) and "\0" not in value:
             return value
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -218,3 +261,16 @@ def checked_field(name: str, value: Any) -> Any:
         if 0 <= value <= limit or name == "mtime_ns":
             return value
     raise bad_request("the field " + name + " has a wrong value")
+
+
+def checked_splices(value: Any) -> Tuple[EditSplice, ...]:
+    """Splices in order that do not overlap. Raises ProgramError."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+        raise bad_request("splices must be a list of mappings")
+    splices = [EditSplice(*checked_fields(item, EditSplice._fields)) for item in value]
+    end = 0
+    for one in splices:
+        if one.offset is None or one.length is None or one.content is None or one.offset < end:
+            raise bad_request("splices overlap, are out of order or lack a field")
+        end = one.offset + one.length
+    return tuple(splices)

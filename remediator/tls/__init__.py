@@ -1,0 +1,1 @@
+"""The private CA for Docker daemons and their clients, and the certificates that the controller holds for hosts."""
