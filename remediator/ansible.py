@@ -35,11 +35,41 @@ def observe_hosts(
 
     Raises UsageError when Ansible refuses to start. Ctrl-C ends Ansible and goes on.
     """
+    session = Session(mode="observe", request=request.decode("ascii"))
+    return _answers(inventory, Playbook("check", names, {}), access, session, on_host)
+
+
+def make_keys(
+    inventory: Inventory,
+    names: Sequence[str],
+    access: Access,
+    request: bytes,
+    run: str,
+    who: str,
+    on_host: Callable[[str], None],
+) -> dict[str, bytes | HostError]:
+    """Have each host of `names` make a key and a signing request in our own directory there; nothing is activated.
+
+    Returns observe's raw answer to `request` afterwards, or why there is none, for each of them. `run` is the run's
+    ULID, `on_host` is called as each is done. Raises UsageError when Ansible refuses to start. Ctrl-C ends Ansible and
+    goes on; a host that has begun goes on to its own end.
+    """
+    session = Session(mode="keys", request=request.decode("ascii"), run=run, who=who, reason="remediate tls issue")
+    # All at once, and no host's failure is another's: nothing that runs there changes.
+    together = {"remediator_serial": ["100%"], "remediator_max_fail_percentage": 100, "remediator_timeout": 300}
+    return _answers(inventory, Playbook("apply", names, together), access, session, on_host)
+
+
+def _answers(
+    inventory: Inventory, wanted: Playbook, access: Access, document: Session, on_host: Callable[[str], None]
+) -> dict[str, bytes | HostError]:
+    """What each host's task of the playbook left in the session's directory, or why it left nothing."""
     with private_directory() as path:
         session = SessionDirectory(path / "session")
         session.path.mkdir(mode=0o700)
-        session.create(Session(mode="observe", request=request.decode("ascii")))
-        playbook = Playbook("check", names, {"remediator_session": str(session.session_file)})
+        session.create(document)
+        variables = {**wanted.variables, "remediator_session": str(session.session_file)}
+        playbook = Playbook(wanted.name, wanted.hosts, variables)
         failures: dict[str, str] = {}
         with Run(path, inventory, access, playbook) as run:
             while (event := run.next_event()) is not None:
@@ -52,7 +82,7 @@ def observe_hosts(
             raise error
         return {
             name: session.answer(name) or host_error(name, failures.get(name) or run.ended.said, "unreachable")
-            for name in names
+            for name in wanted.hosts
         }
 
 

@@ -73,10 +73,10 @@ def _diffs(transactions: Iterable[Transaction]) -> list[dict[str, str]]:
 
 
 def _entry(change: Change) -> dict[str, str]:
-    if change.diff:
-        text = change.diff.rstrip("\n") + "\n"
-        access = _access(change)
-        return {"prepared": text + (access if access else "")}
+    details = "".join(f"{change.path}: {detail}\n" for detail in change.details)
+    if change.diff or details:
+        text = change.diff.rstrip("\n") + "\n" if change.diff else ""
+        return {"prepared": text + details + _access(change)}
     if change.added or change.removed:
         before, after = change.removed, change.added
         return _both(change.path, "".join(f"{r}\n" for r in before), "".join(f"{r}\n" for r in after), "loaded rules")

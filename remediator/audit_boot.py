@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 
 from remediator import audit_file
 from remediator.audit_file import BootRule
-from remediator.host.common.audit_rules import AuditForm, AuditRule, assemble_rules, listed_form, simulate_load
+from remediator.audit_load import simulate_load
+from remediator.host.common.audit_rules import AuditForm, AuditRule, assemble_rules, listed_form
 from remediator.observation import AuditFacts
 from remediator.overlay import Overlay
 from remediator.text import one_line

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,7 +33,9 @@ class _Entry(BaseModel):
     severity: Severity
     references: dict[str, str] = {}
     threat: str | None = None
-    applies_to: Literal["docker", "containerd", "kubernetes", "control_plane", "kubelet", "etcd", "kube_proxy"]
+    applies_to: Literal[
+        "docker", "docker_client", "containerd", "kubernetes", "control_plane", "kubelet", "etcd", "kube_proxy"
+    ]
     fix: FixClass
     impact: str
 
@@ -115,11 +117,15 @@ class Catalogue:
         kept = {control.id for control in chosen}
         return Catalogue(chosen, self.defaults, tuple(c for c in self.everything if c.id not in kept))
 
-    def needs(self) -> Needs:
-        """What observe must answer for all of these controls."""
+    def needs(self, hosts: Iterable[Mapping[str, Any]] = ()) -> Needs:
+        """What observe must answer for all of these controls; `hosts` are the role variables of the hosts it asks."""
         total = Needs()
         for control in self.controls:
             total |= KINDS[control.kind].needs(control.parameters)
+        asked = ((control, variables) for variables in hosts for control in self.controls)
+        own = {KINDS[control.kind].host_needs(control.parameters, variables) for control, variables in asked}
+        for needs in own:
+            total |= needs
         return total
 
     def _ids(self, words: Iterable[str]) -> set[str]:

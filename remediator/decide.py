@@ -42,29 +42,14 @@ def decide(
 
 def _decide_host(host: str, scope: Scope, catalogue: Catalogue, policy: Policy) -> HostPlan:
     seen = scope.seen
-    permitted = Overlay(seen)
-    verdicts: dict[str, Verdict] = {}
-    undone = list(catalogue.controls)
-    # What one control is permitted to change can free another: a directory repaired, a group's access gone already.
-    while undone:
-        left = []
-        for control in undone:
-            trial = permitted.copy()
-            verdict = _verdict(control, _decide_one(control, scope, policy, trial), policy)
-            verdicts[control.id] = verdict
-            if verdict.permitted:
-                permitted = trial
-            elif verdict.verdict in ("drifted", "manual"):
-                left.append(control)
-        settled = len(left) == len(undone)
-        undone = left
-        if settled:
-            break
+    verdicts, permitted = _settle(scope, catalogue, policy)
     proposed = permitted.copy()
-    for control in undone:
+    for control in catalogue.controls:
+        verdict = verdicts[control.id]
         trial = proposed.copy()
         if (
-            verdicts[control.id].verdict == "drifted"
+            verdict.verdict == "drifted"
+            and not verdict.permitted
             and _decide_one(control, scope, policy, trial).verdict == "drifted"
         ):
             proposed = trial
@@ -76,6 +61,34 @@ def _decide_host(host: str, scope: Scope, catalogue: Catalogue, policy: Policy) 
         held=build_transactions(proposed, permitted),
         notes=seen.problems,
     )
+
+
+def _settle(scope: Scope, catalogue: Catalogue, policy: Policy) -> tuple[dict[str, Verdict], Overlay]:
+    """Every control's verdict, and the edits that are permitted.
+
+    What one control is permitted to change can free another: a directory repaired, a group's access gone already. So
+    those that it may free are decided again, until nothing more is permitted.
+    """
+    permitted = Overlay(scope.seen)
+    verdicts: dict[str, Verdict] = {}
+    undone = list(catalogue.controls)
+    for _ in catalogue.controls:  # rounds: no more than there are controls, whatever the host answered
+        before = permitted
+        left = []
+        for control in undone:
+            trial = permitted.copy()
+            decision = _decide_one(control, scope, policy, trial)
+            verdict = _verdict(control, decision, policy)
+            if verdict.permitted:
+                permitted = trial
+            if verdict.permitted or control.id not in verdicts or not verdicts[control.id].permitted:
+                verdicts[control.id] = verdict
+            if decision.unsettled or (verdict.verdict in ("drifted", "manual") and not verdict.permitted):
+                left.append(control)
+        undone = left
+        if (permitted.files, permitted.rules) == (before.files, before.rules):
+            break
+    return verdicts, permitted
 
 
 def unreached(host: str, catalogue: Catalogue, error: HostError) -> HostPlan:
@@ -93,12 +106,23 @@ def _decide_one(control: Control, scope: Scope, policy: Policy, overlay: Overlay
     system = scope.seen.systems.get(control.applies_to)
     if system is None:
         return Decision("unknown", f"it was not found out whether this host runs {control.applies_to}")
-    if not system.present:
-        return Decision("not_applicable", system.reason)
+    kind = KINDS[control.kind]
     try:
-        return KINDS[control.kind].decide(control.id, control.parameters, scope, overlay)
+        if system.present:
+            return kind.decide(control.id, control.parameters, scope, overlay)
+        left = kind.left_over(control.id, control.parameters, scope, overlay)
+        return left or Decision("not_applicable", system.reason)
     except Exception as error:  # noqa: BLE001 - a bug in one kind must not take the other controls' verdicts with it
         return Decision("unknown", _defect(error))
+
+
+def _fix_class(control: Control, decision: Decision) -> FixClass:
+    """The fix class on this host: the control's own, or what the decision makes of it where that is riskier."""
+    if decision.left_over:
+        return "safe"
+    if decision.fix is None or (control.fix == "opt_in" and decision.fix != "manual"):
+        return control.fix
+    return max(control.fix, decision.fix, key=_RISK.__getitem__)
 
 
 def _defect(error: Exception) -> str:
@@ -109,9 +133,7 @@ def _defect(error: Exception) -> str:
 
 
 def _verdict(control: Control, decision: Decision, policy: Policy) -> Verdict:
-    fix = control.fix
-    if decision.fix is not None and (control.fix != "opt_in" or decision.fix == "manual"):
-        fix = decision.fix if _RISK[decision.fix] > _RISK[control.fix] else control.fix
+    fix = _fix_class(control, decision)
     drifted = decision.verdict == "drifted"
     permitted = drifted and policy.permits(control.id, control.role, fix, decision.waits_for)
     reason = decision.reason

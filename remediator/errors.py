@@ -14,7 +14,8 @@ class UsageError(RemediatorError):
 class HostError(RemediatorError):
     """One host could not be observed or changed; the others go on (exit code 3).
 
-    `kind` is one of `unreachable`, `host_key`, `authentication`, `become`, `python`, `answer`, `unsupported`.
+    `kind` is one of `unreachable`, `host_key`, `authentication`, `become`, `python`, `answer`, `unsupported`; of a
+    commit also `request`, `state`, `locked` and `key` (a private key that cannot be used, or was not made).
     """
 
     def __init__(self, host: str, kind: str, message: str) -> None:

@@ -79,6 +79,7 @@ def of_apply(plan: Plan, results: Mapping[str, HostResult], threshold: Threshold
             continue
         codes += _of_error(result.error)
         codes += [_OF_OUTCOME[answer.outcome] for answer in result.results]
+        codes += [ExitCode.FAILED] if result.contradicted else []
         if result.after is None:
             codes.append(ExitCode.FAILED)  # nobody has seen what the host is now
         else:

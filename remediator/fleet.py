@@ -16,7 +16,7 @@ from remediator.inventory import Host, Inventory
 from remediator.observation import Observation, parse_observation
 from remediator.plan import HostPlan, Plan
 from remediator.policy import Policy
-from remediator.request import compile_request
+from remediator.request import Needs, compile_request
 from remediator.ssh_settings import SshConfig, SshSettings, host_key_refusal
 from remediator.surroundings import Surroundings
 from remediator.sweep_known_hosts import KnownHosts
@@ -25,8 +25,8 @@ from remediator.tls.holdings import surroundings_of
 from remediator.tls.store import store_directory
 
 
-def warm_up(catalogue: Catalogue, access: Access) -> None:
-    """Load and make ready what `plan_fleet` will need, while something else is waited for."""
+def warm_up(needs: Needs, access: Access) -> None:
+    """Load and make ready what `observe_fleet` will need, while something else is waited for."""
     if access.transport == "ansible":
         return
     _load_paramiko()
@@ -35,7 +35,7 @@ def warm_up(catalogue: Catalogue, access: Access) -> None:
     from remediator.host import observe_program
 
     # Most hosts have this Python. What is compiled for them now is kept; later many threads would do it side by side.
-    wire.frame("", observe_program(), compile_request(catalogue.needs()), importlib.util.MAGIC_NUMBER.hex())
+    wire.frame("", observe_program(), compile_request(needs), importlib.util.MAGIC_NUMBER.hex())
 
 
 def _load_paramiko() -> None:
@@ -66,7 +66,7 @@ def plan_fleet(
         return surroundings_of(host.name, host.connection.address, host.variables, store, now)
 
     plans: dict[str, HostPlan] = {}
-    for host, seen in observe_fleet(inventory, catalogue, access):
+    for host, seen in observe_fleet(inventory, catalogue.needs(host.variables for host in inventory.hosts), access):
         plans[host.name] = (
             unreached(host.name, catalogue, seen)
             if isinstance(seen, HostError)
@@ -79,12 +79,10 @@ def plan_fleet(
     )
 
 
-def observe_fleet(
-    inventory: Inventory, catalogue: Catalogue, access: Access
-) -> Iterator[tuple[Host, Observation | HostError]]:
+def observe_fleet(inventory: Inventory, needs: Needs, access: Access) -> Iterator[tuple[Host, Observation | HostError]]:
     """Each host with its observation, or why there is none, as they come in. None is kept here."""
     hosts = {host.name: host for host in inventory.hosts}
-    for name, answer in _answers(inventory, compile_request(catalogue.needs()), access):
+    for name, answer in _answers(inventory, compile_request(needs), access):
         seen: Observation | HostError
         try:
             seen = answer if isinstance(answer, HostError) else parse_observation(name, answer)

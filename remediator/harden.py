@@ -10,27 +10,32 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from remediator.catalogue import Catalogue
 from remediator.decide import decide
-from remediator.errors import HostError
+from remediator.errors import HostError, UsageError
 from remediator.observation import parse_observation
-from remediator.plan import HostPlan, HostResult, Outcome, Transaction, TransactionResult
+from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult
 from remediator.policy import Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
 from remediator.text import one_line, visible
-from remediator.tls.holdings import surroundings_of
-
-# Sends a program and its request to the host and returns the answer; raises HostError.
-Exchange = Callable[[bytes, bytes], bytes]
+from remediator.tls.holdings import key_of, surroundings_of
+from remediator.tls.names import common_name
 
 # Kinds of errors after which nobody knows whether commit ran: contact was lost, or what came back was no answer.
 _CONTACT_LOST = ("unreachable", "answer")
 _CHANGED_SINCE = "this host is not what the preview showed, so nothing of this was done; preview again"
+
+
+class Exchange(Protocol):
+    """Sends a program, its request and a secret that no document may hold to a host, and returns the answer."""
+
+    def __call__(self, program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+        """Raises HostError."""
 
 
 class _CommitAnswer(BaseModel):
@@ -64,7 +69,7 @@ class Target:
         """Observe and decide: the host's plan now, and whether root observed. Raises HostError."""
         from remediator.host import observe_program
 
-        answer = self.exchange(observe_program(), compile_request(self.catalogue.needs()))
+        answer = self.exchange(observe_program(), compile_request(self.catalogue.needs([self.variables])))
         seen = parse_observation(self.host, answer)
         around = surroundings_of(self.host, self.address, self.variables, self.store)
         return decide(self.host, seen, self.catalogue, self.policy, self.variables, around), seen.host.uid == 0
@@ -151,10 +156,17 @@ def _commit(
 ) -> HostResult:
     from remediator.host import commit_program
 
+    secret, why_not = _key(target, due)
+    if why_not:
+        others = (*(_result(t, "refused", why_not) for t in due if _takes_key(t)), *others)
+        due = tuple(t for t in due if not _takes_key(t))
+        if not due:
+            return HostResult(host=target.host, results=others, after=now)
     roots = target.policy.for_host(target.host, dict(target.variables), target.catalogue).roots
     request = commit_request(target.host, due, order, roots)
     try:
-        done = read_commit(target.host, target.exchange(commit_program(), request), due, order.run)
+        answer = target.exchange(commit_program(), request, secret)
+        done = read_commit(target.host, answer, due, order.run)
     except HostError as error:
         if error.kind not in _CONTACT_LOST:
             return HostResult(host=target.host, error=plan_error(error), results=others, after=now)
@@ -164,6 +176,20 @@ def _commit(
         return result.model_copy(update={"after": target.look()[0]})
     except HostError as error:
         return result.model_copy(update={"error": plan_error(error)})
+
+
+def _key(target: Target, due: tuple[Transaction, ...]) -> tuple[bytes, str]:
+    """The private key (PEM) that goes beside the request, empty where none is due; or why it cannot be had."""
+    if not any(_takes_key(transaction) for transaction in due):
+        return b"", ""
+    try:
+        return key_of(target.variables), ""
+    except UsageError as error:
+        return b"", one_line(str(error), 1000)
+
+
+def _takes_key(transaction: Transaction) -> bool:
+    return any(action.do == "install_key" and action.source == "controller" for action in transaction.actions)
 
 
 def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: tuple[str, ...]) -> bytes:
@@ -232,3 +258,23 @@ def _harmless(transaction: Transaction, answer: TransactionResult) -> Transactio
             "paths": tuple(one_line(path) for path in answer.paths[:1000]),
         }
     )
+
+
+def make_key_for_driver(directory: SessionDirectory, session: Session, host: str, exchange: Exchange) -> None:
+    """Have the host make its key and signing request; nothing there is activated.
+
+    What observe answers afterwards, or why there is no key, is put into the session's directory.
+    """
+    from remediator.host import commit_program, observe_program
+
+    asked = Action(do="make_key", subject=common_name(host))
+    wanted = Transaction(group="tls-key", changes=(), actions=(asked,))
+    order = Order(session.run, session.who, session.reason)
+    try:
+        answer = exchange(commit_program(), commit_request(host, (wanted,), order, ()))
+        (done,) = read_commit(host, answer, (wanted,), session.run)
+        if done.outcome != "applied":
+            raise HostError(host, "key", f"{host}: it made no key: {done.reason or done.outcome}.")
+        directory.put_answer(host, exchange(observe_program(), session.request.encode("ascii")))
+    except HostError as error:
+        directory.put_error(host, error)

@@ -173,6 +173,27 @@ class DockerClient(_Document):
     contexts: Annotated[tuple[ClientContext, ...], Field(max_length=100)] = ()
 
 
+class SudoLine(_Document):
+    """One line of the sudoers policy: `Defaults` that say which variables sudo keeps, or `@includedir DIRECTORY`."""
+
+    path: HostText
+    line: int
+    text: HostText
+
+
+class LoginEnvironment(_Document):
+    """Who hands the assignments of /etc/environment on, and what sudo keeps, from the programs' own files.
+
+    `sudo` is `absent` where it is not installed, `unreadable` where `sudo_problem` says why its policy is not known.
+    """
+
+    pam: dict[HostText, bool] = Field(default_factory=dict, max_length=20)  # configured services: whether they read it
+    environment_d: bool | None = None  # systemd's user managers read it by environment.d(5); null without systemd
+    sudo: Literal["absent", "unreadable", "read"]
+    sudo_problem: HostText = ""
+    sudo_lines: Annotated[tuple[SudoLine, ...], Field(max_length=250)] = ()  # in the order in which sudo takes them
+
+
 class AuditFacts(_Document):
     """The kernel's audit rules and state, and what loads them at boot.
 
@@ -232,9 +253,10 @@ class Observation(_Document):
     )  # local groups (/etc/group): name to gid
     packages: dict[str, HostText | None] = Field(default_factory=dict)  # version, null when not installed
     docker: DockerFacts | None = None
-    docker_listeners: Annotated[tuple[Listener, ...], Field(max_length=100)] = ()
+    docker_listeners: Annotated[tuple[Listener, ...], Field(max_length=100)] | None = None  # null: it was not seen
     docker_cli: HostText | None = None  # version of the Docker CLI, null where it is not installed or not asked for
     docker_clients: Annotated[tuple[DockerClient, ...], Field(max_length=1000)] = ()
+    login_environment: LoginEnvironment | None = None
     audit: AuditFacts | None = None
     problems: Annotated[tuple[HostText, ...], Field(max_length=1000)] = ()  # what observe itself could not do, for -v
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from remediator.observation import FileFacts, Observation
-from remediator.plan import State, Step
+from remediator.plan import Impact, State, Step
 from remediator.splices import Edited, Splice
 from remediator.text import visible
 
@@ -70,6 +70,16 @@ class StagedRules:
     removed: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
+@dataclass(frozen=True)
+class StagedRestart:
+    """A unit whose process is older than what lies on disk; `rests_on` are the files that it shall read anew."""
+
+    group: str
+    controls: tuple[str, ...]
+    why: str
+    rests_on: tuple[str, ...] = ()
+
+
 @dataclass
 class Overlay:
     """The staged edits of one host. `copy()` before trying something that may not be kept."""
@@ -80,6 +90,8 @@ class Overlay:
     steps: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # activation by group
     validations: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # by group, beside those that files imply
     probes: dict[str, tuple[Step, ...]] = field(default_factory=dict)  # by group, beside those that changes imply
+    restarts: dict[str, StagedRestart] = field(default_factory=dict)  # by unit: where a restart is the change itself
+    impacts: dict[str, Impact] = field(default_factory=dict)  # by group: what a change without activation costs
     # What each path's owner and group shall be, by the first control that said so: shared by all copies, since a
     # contradiction stands whether or not the change is made.
     claims: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
@@ -87,8 +99,17 @@ class Overlay:
 
     def copy(self) -> Overlay:
         """An overlay of the same host with the same edits, to be edited apart."""
-        steps = (dict(self.steps), dict(self.validations), dict(self.probes))
-        return Overlay(self.seen, dict(self.files), dict(self.rules), *steps, self.claims, dict(self._edits))
+        return replace(
+            self,
+            files=dict(self.files),
+            rules=dict(self.rules),
+            steps=dict(self.steps),
+            validations=dict(self.validations),
+            probes=dict(self.probes),
+            restarts=dict(self.restarts),
+            impacts=dict(self.impacts),
+            _edits=dict(self._edits),
+        )
 
     def content(self, path: str) -> bytes | None:
         """The content of `path` with the edits so far; None where there is none or it was not observed."""
@@ -153,8 +174,10 @@ class Overlay:
         staged = self._staged(control, group, path, mode)
         self.files[path] = replace(staged, group=group, content=content, details=details)
 
-    def edit(self, control: str, group: str, path: str, splices: Iterable[Splice]) -> None:
-        """Stage splices into `content(path)` of an existing file, with `write`'s meaning of `group`.
+    def edit(
+        self, control: str, group: str, path: str, splices: Iterable[Splice], details: tuple[str, ...] = ()
+    ) -> None:
+        """Stage splices into `content(path)` of an existing file, with `write`'s meaning of `group` and `details`.
 
         Raises MaskedError where one touches what the observation masked.
         """
@@ -165,7 +188,8 @@ class Overlay:
         edited = edited.splice(splices)
         self._edits[path] = edited
         made = edited.splices() if staged.facts.masked else ()
-        self.files[path] = replace(staged, group=group, content=edited.content, splices=made)
+        said = details or staged.details
+        self.files[path] = replace(staged, group=group, content=edited.content, splices=made, details=said)
 
     def install_key(
         self, control: str, group: str, path: str, key: StagedKey, mode: int, details: tuple[str, ...] = ()
@@ -203,6 +227,18 @@ class Overlay:
         """Ask for an activation step of `group`'s transaction, once."""
         _add(self.steps, group, step)
 
+    def restart(self, control: str, group: str, unit: str, why: str, rests_on: Iterable[str] = ()) -> None:
+        """Stage a restart of `unit` as a change of its own: its files are right, and its process has not read them.
+
+        `why` says in words what the process does not know yet, for a preview. What is at `rests_on` must still be what
+        was observed when the restart comes.
+        """
+        before = self.restarts.get(unit, StagedRestart(group, (), why))
+        controls = dict.fromkeys((*before.controls, control))
+        files = dict.fromkeys((*before.rests_on, *rests_on))
+        self.restarts[unit] = replace(before, controls=tuple(controls), rests_on=tuple(files))
+        self.activate(group, Step(do="restart", unit=unit))
+
     def validate(self, group: str, step: Step) -> None:
         """Ask for a validation of `group`'s transaction before its activation, once."""
         _add(self.validations, group, step)
@@ -210,6 +246,10 @@ class Overlay:
     def probe(self, group: str, step: Step) -> None:
         """Ask for a probe of `group`'s transaction after its activation, once."""
         _add(self.probes, group, step)
+
+    def forget_probes(self, group: str, do: str) -> None:
+        """Drop the probes of this sort that were asked for: what they were to find is changed once more."""
+        self.probes[group] = tuple(step for step in self.probes.get(group, ()) if step.do != do)
 
     def _staged(self, control: str, group: str, path: str, mode: int = 0) -> Staged:
         staged = self.files.get(path)

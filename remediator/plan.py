@@ -62,13 +62,14 @@ class State(_Document):
 class Change(_Document):
     """One path's, or one kernel audit rule's, way from before to after, with the controls that ask for it.
 
-    `what` is `content`, `access`, `create`, `remove`, `key` or `audit_rule`. For audit rules `path` is the rules file
-    that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl. `details` say in words
-    what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public digest.
+    `what` is `content`, `access`, `create`, `remove`, `key`, `audit_rule` or `restart`. For audit rules `path` is the
+    rules file that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl. `details` say
+    in words what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public digest. A
+    `restart` is for a process that is older than its files: `path` is its unit, `details` say what it has not read.
     """
 
     controls: tuple[str, ...]
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
     path: str
     before: State
     after: State
@@ -239,6 +240,7 @@ class HostResult(_Document):
     results: tuple[TransactionResult, ...] = ()
     after: HostPlan | None = None
     notes: tuple[str, ...] = ()  # what else was proved or seen from the controller, harmless to show
+    contradicted: bool = False  # what the controller itself met is not what the host said of its change
 
 
 def canonical(value: BaseModel) -> bytes:

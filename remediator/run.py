@@ -99,7 +99,7 @@ def preview(access: Access, reading: InventoryProcess, wanted: Selection, view: 
 
     from remediator.fleet import plan_fleet, warm_up
 
-    warm_up(catalogue, access)
+    warm_up(catalogue.needs(), access)
     inventory = reading.load(catalogue.defaults)
 
     with view.sweeping(len(inventory.hosts)) as seen:
@@ -136,7 +136,7 @@ def _end(report: Report, threshold: Threshold, view: View) -> ExitCode:
 def _change(
     prospect: Prospect, targets: tuple[HostPlan, ...], approach: Approach, view: View, carrier: Carrier
 ) -> ExitCode:
-    """Record what is about to happen, change, record what came of it, report.
+    """Record what is about to happen, change, look from outside, record what came of it, report.
 
     Ctrl-C is raised again after the report: what was begun has ended by then, and the record says so.
     """
@@ -145,7 +145,7 @@ def _change(
 
     record = _record(prospect, approach)
     path = history.save(record)
-    interruption: RunInterrupted | None = None
+    interruption: KeyboardInterrupt | None = None
     answers: Mapping[str, HostResult]
     try:
         with view.applying([host.host for host in targets]) as on_event:
@@ -167,6 +167,11 @@ def _change(
         _close(record, "interrupted", _reconciled(targets, {}), None)
         raise
     results = _reconciled(targets, answers)
+    if interruption is None:
+        try:
+            results = _with_notes(prospect, targets, results)
+        except KeyboardInterrupt as stopped:
+            interruption = stopped
     code = exit_codes.of_apply(prospect.plan, results, approach.threshold)
     complaint = _close(record, "interrupted" if interruption else "finished", results, code)
     view.applied(Report(prospect.plan, "applied", results, record.run, record.who, record.reason, path))
@@ -190,6 +195,18 @@ def _reconciled(targets: tuple[HostPlan, ...], answers: Mapping[str, HostResult]
             given = given.model_copy(update={"results": (*given.results, *missing)})
         results[host.host] = given
     return results
+
+
+def _with_notes(
+    prospect: Prospect, targets: tuple[HostPlan, ...], results: dict[str, HostResult]
+) -> dict[str, HostResult]:
+    """The results with what the controller itself met at the daemons that now listen with TLS."""
+    if not any(step.do == "mutual_tls" for host in targets for each in host.transactions for step in each.probe):
+        return results
+    from remediator.tls.outside import look_from_outside
+    from remediator.tls.store import store_directory
+
+    return look_from_outside(prospect.inventory, targets, results, store_directory(), prospect.access.forks)
 
 
 def _unreported(host: str, transaction: Transaction) -> TransactionResult:
@@ -244,7 +261,7 @@ def _record(prospect: Prospect, approach: Approach) -> RunRecord:
         run=history.new_ulid(),
         version=version(),
         started=_now(),
-        who=_who(),
+        who=who(),
         reason=one_line(approach.reason, 1000),
         inventory=prospect.access.sources,
         limit=prospect.access.limit,
@@ -256,7 +273,7 @@ def _record(prospect: Prospect, approach: Approach) -> RunRecord:
     )
 
 
-def _who() -> str:
+def who() -> str:
     """The person at the controller: the user behind sudo where there is one."""
     try:
         user = pwd.getpwuid(os.getuid()).pw_name

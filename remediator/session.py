@@ -27,12 +27,15 @@ _STOP = "stop"
 
 
 class Session(BaseModel):
-    """One call of ansible-playbook. `request` is observe's request; the policy is the command line's."""
+    """One call of ansible-playbook. `request` is observe's request; the policy is the command line's.
+
+    In mode `keys` every host makes a key and a signing request, and `request` asks for them afterwards.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    mode: Literal["observe", "apply"]
+    mode: Literal["observe", "apply", "keys"]
     request: str
     controls: tuple[str, ...] = ()
     run: str = ""

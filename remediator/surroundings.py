@@ -32,6 +32,9 @@ class Material:
 class Surroundings:
     """`now` is the time of the decision. `names` are what clients call the host, from the inventory alone.
 
+    A certificate must bear them all, or `any_name` of them: who issued one elsewhere knew the host by a name of his
+    choice.
+
     `material` is what could be installed; where there is something but it cannot be used, `problem` says why and what
     to do.
     """
@@ -40,3 +43,4 @@ class Surroundings:
     names: tuple[str, ...] = ()
     material: Material | None = None
     problem: str = ""
+    any_name: bool = False

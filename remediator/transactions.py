@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from remediator.observation import DockerFacts, FileFacts
-from remediator.overlay import Overlay, Staged, StagedRules, state_after, state_before, unified_diff
+from remediator.overlay import Overlay, Staged, StagedRestart, StagedRules, state_after, state_before, unified_diff
 from remediator.plan import Action, Change, EditSplice, Impact, Precondition, State, Step, Transaction
+
+_Item = Staged | StagedRules | StagedRestart
 
 # What may lean on what: a directory before the file in it, files before the audit rules on them.
 _GROUP_ORDER = ("files", "docker", "containerd", "kubelet", "etcd", "audit")
@@ -17,7 +19,7 @@ def build_transactions(overlay: Overlay, base: Overlay | None = None) -> tuple[T
 
     Beyond a base, before-states are the base's after-states, since those would be written first.
     """
-    groups: dict[str, list[Staged | StagedRules]] = {}
+    groups: dict[str, list[_Item]] = {}
     for path, staged in overlay.files.items():
         if staged.changed and (base is None or base.files.get(path) != staged):
             groups.setdefault(staged.group, []).append(staged)
@@ -25,7 +27,11 @@ def build_transactions(overlay: Overlay, base: Overlay | None = None) -> tuple[T
         beyond = _rules_beyond(rules, base.rules.get(path) if base else None)
         if beyond.added or beyond.removed:
             groups.setdefault("audit", []).append(beyond)
+    for unit, restart in overlay.restarts.items():
+        if base is None or unit not in base.restarts:
+            groups.setdefault(restart.group, []).append(restart)
     paths = {id(staged): path for path, staged in overlay.files.items()}
+    paths.update((id(restart), unit) for unit, restart in overlay.restarts.items())
     return tuple(_transaction(name, groups[name], overlay, base, paths) for name in sorted(groups, key=_order))
 
 
@@ -45,7 +51,7 @@ def _rules_beyond(rules: StagedRules, base: StagedRules | None) -> StagedRules:
 
 
 def _transaction(
-    group: str, items: list[Staged | StagedRules], overlay: Overlay, base: Overlay | None, paths: dict[int, str]
+    group: str, items: list[_Item], overlay: Overlay, base: Overlay | None, paths: dict[int, str]
 ) -> Transaction:
     changes: list[Change] = []
     preconditions: list[Precondition] = []
@@ -60,6 +66,10 @@ def _transaction(
             probe += [Step(do="audit_loaded", rule=rule) for _, rule in item.added]
             continue
         path = paths[id(item)]
+        if isinstance(item, StagedRestart):
+            changes.append(_restart_change(path, item))
+            preconditions += _rests_on(item, overlay)
+            continue
         changes.append(_file_change(path, item, base.files.get(path) if base else None))
         preconditions.append(_precondition(path, item))
         actions += _file_actions(path, item)
@@ -67,9 +77,10 @@ def _transaction(
             validation.append(Step(do="audit_rules", path=path))
         if not item.removed:
             probe.append(Step(do="mode_is", path=path, mode=item.mode, uid=item.uid, gid=item.gid))
-    activation = overlay.steps.get(group, ())
+    # Units are read anew before anything starts from them, whoever asked first.
+    activation = tuple(sorted(overlay.steps.get(group, ()), key=lambda step: step.do != "daemon_reload"))
     validation += overlay.validations.get(group, ())
-    impact = _impact(activation, overlay.seen.docker)
+    impact = _impact(activation, overlay.seen.docker) if activation else overlay.impacts.get(group, Impact())
     probe += [*_health(activation, impact), *overlay.probes.get(group, ())]
     return Transaction(
         group=group,
@@ -106,6 +117,35 @@ def _rules_change(rules: StagedRules) -> Change:
         added=tuple(words(rule) for _, rule in rules.added),
         removed=tuple(words(rule) for _, rule in rules.removed),
     )
+
+
+def _restart_change(unit: str, restart: StagedRestart) -> Change:
+    nothing = State(type="missing")
+    return Change(
+        controls=restart.controls, what="restart", path=unit, before=nothing, after=nothing, details=(restart.why,)
+    )
+
+
+def _rests_on(restart: StagedRestart, overlay: Overlay) -> list[Precondition]:
+    """What the restart reads must still be what was observed; what is staged anew has a precondition of its own.
+
+    Modes and owners are left out: another transaction of the same run may have put them right by then.
+    """
+    found = []
+    for path in restart.rests_on:
+        facts = overlay.seen.files.get(path)
+        staged = overlay.files.get(path)
+        if facts is None or facts.type not in ("missing", "file"):
+            continue
+        if staged is not None and (staged.content is not None or staged.key is not None or staged.removed):
+            continue
+        identity = {} if facts.type == "missing" else {**_identity(facts), "ctime_ns": None}
+        found.append(
+            Precondition.model_validate(
+                {"path": path, "resolved": facts.resolved or path, "type": facts.type, **identity}
+            )
+        )
+    return found
 
 
 def _file_change(path: str, staged: Staged, base: Staged | None) -> Change:

@@ -63,23 +63,34 @@ def _bootstrap() -> str:
     return 'exec("' + source.replace('"', '\\"').replace("\n", "\\n") + '")'
 
 
-def frame(marker: str, program: bytes, request: bytes, magic: str = "") -> bytes:
-    """What is sent on standard input: the marker, length and digest, and program and request compressed.
+def frame(marker: str, program: bytes, request: bytes, magic: str = "", secret: bytes = b"") -> bytes:
+    """What is sent on standard input: the marker, length and digest, and program, request and secret compressed.
 
     `magic` is what the host's Python said of its code format (AnswerReader.magic). Where it is this Python's own, the
-    program goes compiled, since compiling is most of what a host would spend on it; else as source.
+    program goes compiled, since compiling is most of what a host would spend on it; else as source. `secret` is a
+    private key (PEM) that commit moves into place: it goes beside the request, since no document may hold it.
     """
-    body, digest = _body(program, request, magic == _MAGIC)
+    pack = _pack if secret else _body
+    body, digest = pack(program, request, magic == _MAGIC, secret)
     return b"%s\n%d %s\n" % (marker.encode("ascii"), len(body), digest) + body
 
 
-@lru_cache(maxsize=8)
-def _body(program: bytes, request: bytes, compiled: bool) -> tuple[bytes, bytes]:
+def _pack(program: bytes, request: bytes, compiled: bool, secret: bytes) -> tuple[bytes, bytes]:
     form = b"source"
     if compiled:
-        form, program = b"code", marshal.dumps(compile(program, "remediator", "exec", dont_inherit=True, optimize=2))
-    body = zlib.compress(b"%s %d\n" % (form, len(program)) + program + request, 6)
+        form, program = b"code", _compiled(program)
+    head = b"%s %d %d\n" % (form, len(program), len(request))
+    body = zlib.compress(head + program + request + secret, 6)
     return body, hashlib.sha256(body).hexdigest().encode("ascii")
+
+
+@lru_cache(maxsize=4)
+def _compiled(program: bytes) -> bytes:
+    return marshal.dumps(compile(program, "remediator", "exec", dont_inherit=True, optimize=2))
+
+
+# Hundreds of hosts are asked the same. A frame with a secret never comes here: it must not outlive its call.
+_body = lru_cache(maxsize=8)(_pack)
 
 
 class AnswerReader:

@@ -76,6 +76,9 @@ class ActionModule(ActionBase):
         if session is not None and session.mode == "observe":
             harden.observe_for_driver(directory, session, self._host, self._driven)
             return {"changed": False}
+        if session is not None and session.mode == "keys":
+            harden.make_key_for_driver(directory, session, self._host, self._driven)
+            return {"changed": True}
         catalogue = load_catalogue()
         variables = {**catalogue.defaults, **self._own(catalogue.defaults)}
         if session is not None:
@@ -93,25 +96,28 @@ class ActionModule(ActionBase):
         address = self._value("ansible_host") or self._host
         return harden.Target(self._host, str(address), store, exchange, chosen, policy, variables)
 
-    def _driven(self, program, request):
+    def _driven(self, program, request, secret=b""):
         """An exchange whose every failure is the host's own answer, so that the driver gets it whole."""
         try:
-            return self._exchange(program, request)
+            return self._exchange(program, request, secret)
         except AnsibleError as failure:
             default = "unreachable" if isinstance(failure, AnsibleConnectionFailure) else "answer"
             raise ansible_errors.host_error(self._host, str(failure), default) from None
 
-    def _exchange(self, program, request):
-        """Run one of our programs on the host through the task's connection and become plugins."""
+    def _exchange(self, program, request, secret=b""):
+        """Run one of our programs on the host through the task's connection and become plugins.
+
+        `secret` is a private key (PEM) that no document may hold; it goes the way of the request, on standard input.
+        """
         marker = wire.new_marker()
         self._settle()
         context = self._connection._play_context
         was_quiet = context.no_log
-        context.no_log = True  # -vvv would print the observation
+        context.no_log = True  # -vvv would print the observation, or a key
         try:
             answer = self._low_level_execute_command(
                 wire.command(self._value("ansible_python_interpreter"), marker),
-                in_data=wire.frame(marker, program, request),
+                in_data=wire.frame(marker, program, request, secret=secret),
                 executable="/bin/sh",
             )
         finally:

@@ -18,6 +18,7 @@ VERBS = {
     "check": "Preview: every verdict, and the exact bytes that would change.",
     "apply": "Show the preview, ask, and make exactly that change.",
     "controls": "List the controls, or explain one.",
+    "tls": "Make certificates for Docker daemons and their clients.",
     "schema": "Print the JSON Schema of what --format json prints.",
 }
 

@@ -25,7 +25,8 @@ SEVERITIES = ("low", "medium", "high", "critical")
 LOCALHOST = "localhost,"
 DEFAULT_SERIAL = (1, "5%", "20%")
 _OF_CHECK_ALONE = ("sources", "strict", "fail_on", "output", "verbose")
-_FILE = click.Path(exists=True, dir_okay=False)
+_OF_ISSUE_ALONE = ("sources", "renew", "passphrase_file", "output", "verbose")
+FILE = click.Path(exists=True, dir_okay=False)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -53,13 +54,11 @@ _CONNECTION = (
     click.option("-e", "--extra-vars", "extra_vars", multiple=True, metavar="VARS", help="Variables, or @FILE."),
     click.option("-u", "--user", metavar="NAME", help="Log in as this user."),
     click.option("-k", "--ask-pass", is_flag=True, help="Ask for the login password."),
-    click.option(
-        "--private-key", "--key-file", "private_key", type=_FILE, metavar="FILE", help="Log in with this key."
-    ),
+    click.option("--private-key", "--key-file", "private_key", type=FILE, metavar="FILE", help="Log in with this key."),
     click.option("-b", "--become", is_flag=True, help="Become root after the login."),
     click.option("-K", "--ask-become-pass", is_flag=True, help="Ask for the password to become root."),
     click.option("-J", "--ask-vault-pass", is_flag=True, help="Ask for the vault password."),
-    click.option("--vault-password-file", "vault_files", multiple=True, type=_FILE, metavar="FILE", help="Its file."),
+    click.option("--vault-password-file", "vault_files", multiple=True, type=FILE, metavar="FILE", help="Its file."),
     click.option("-f", "--forks", type=click.IntRange(1, 1000), default=20, show_default=True, help="Hosts at once."),
     click.option(
         "--transport",
@@ -96,6 +95,13 @@ _VERBOSE = click.option(
 def fleet_options(command: _Command) -> _Command:
     """All that `check` and `apply` share: which hosts, which controls, with whose consent, and what counts."""
     for option in reversed((*_CONNECTION, *_SELECTION, *_OUTPUT, _FORMAT, _VERBOSE)):
+        command = option(command)
+    return command
+
+
+def connection_options(command: _Command) -> _Command:
+    """Which hosts, and how they are reached: for verbs that are about no controls."""
+    for option in reversed(_CONNECTION):
         command = option(command)
     return command
 
@@ -177,13 +183,23 @@ def apply_command(context: click.Context, sources: tuple[str, ...]) -> str:
 
     Values of -e are left out as `...`: they may be secret, and output lands in logs.
     """
-    words = ["remediate", "apply"]
+    return _command(["remediate", "apply"], context, sources, _OF_CHECK_ALONE)
+
+
+def preview_command(context: click.Context, sources: tuple[str, ...]) -> str:
+    """The `remediate --check` of role docker_tls that goes with this `tls issue`, to be shown as `apply_command` is."""
+    words = ["remediate", "--check", "--role", "docker_tls"]
+    return _command(words, context, sources, _OF_ISSUE_ALONE)
+
+
+def _command(words: list[str], context: click.Context, sources: tuple[str, ...], left_out: tuple[str, ...]) -> str:
+    """`words`, the inventory, and what else was given to this call, except for the parameters `left_out`."""
     for source in sources:
         words += ["-i", source]
     for parameter in context.command.params:
         name = str(parameter.name)
         given = context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE
-        if name in _OF_CHECK_ALONE or not given:
+        if name in left_out or not given:
             continue
         value = context.params[name]
         for one in value if isinstance(value, tuple) else (value,):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from pathlib import Path
 
 from remediator.errors import UsageError
 from remediator.history.record import RunRecord
+from remediator.private_files import make_private, replace_file
 
 
 def runs_directory() -> Path:
@@ -33,44 +32,11 @@ def save(record: RunRecord) -> Path:
     directory = runs_directory()
     path = directory / f"{record.run}.json"
     try:
-        _make_private(directory)
-        _write(path, record.model_dump_json(indent=2).encode() + b"\n")
+        make_private(directory, ours=(directory.parent, directory))
+        replace_file(path, record.model_dump_json(indent=2).encode() + b"\n")
     except OSError as error:
         raise UsageError(
             f"The record of run {record.run} cannot be written to {path}: {error.strerror or error}. "
             "Make room or give the directory back to this user, or set XDG_STATE_HOME to one that can be written."
         ) from error
     return path
-
-
-def _make_private(directory: Path) -> None:
-    """Make `directory` and what is missing above it, 0700 as XDG asks; and tighten our own two levels."""
-    for level in (*reversed(directory.parents), directory):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(level, 0o700)
-    for ours in (directory.parent, directory):
-        facts = ours.stat()
-        if facts.st_uid != os.geteuid():
-            raise PermissionError(0, f"{ours} belongs to uid {facts.st_uid}, not to uid {os.geteuid()}")
-        if facts.st_mode & 0o077:
-            ours.chmod(0o700)
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # the half-written file goes, whatever stopped us; the error itself goes on
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)

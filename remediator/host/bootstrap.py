@@ -4,7 +4,8 @@ It stands in the remote command itself, so it is small, parses on Python 2.7 too
 and holds no single quote, exclamation mark or backslash: login shells other than sh read those differently.
 
 Standard input: anything (a sudo password that was not asked for), a line with the marker, a line with length and
-sha256, then that many bytes: zlib of `source LENGTH` or `code LENGTH`, a newline, the program and the request.
+sha256, then that many bytes: zlib of `source LENGTH LENGTH` or `code LENGTH LENGTH` (of the program and the request), a
+newline, the program, the request and, for the rest, what must stand in no document (a private key, mostly nothing).
 Standard output: `MARKER ready MAGIC`, or `MARKER python VERSION` when it is too old, or `MARKER failed TEXT`. MAGIC is
 the number of this Python's code format: who has the same may send compiled code, which saves the host the compiling.
 """
@@ -72,12 +73,14 @@ except ImportError:
     magic = "none"
 say("ready " + magic)
 head, rest = main()
-form, length = head.decode("ascii").split()
+form, size, room = head.decode("ascii").split()
+end = int(size) + int(room)
 if form == "code":
     import marshal
 
-    code = marshal.loads(rest[: int(length)])  # noqa: S302 - verified, as the source below is
+    code = marshal.loads(rest[: int(size)])  # noqa: S302 - verified, as the source below is
 else:
-    code = compile(rest[: int(length)], "remediator", "exec")
+    code = compile(rest[: int(size)], "remediator", "exec")
 # What was verified above is what this exists to run.
-exec(code, {"__name__": "remediator_host", "MARKER": marker, "REQUEST": rest[int(length) :]})  # noqa: S102
+given = {"MARKER": marker, "REQUEST": rest[int(size) : end], "SECRET": rest[end:]}
+exec(code, dict(given, __name__="remediator_host"))  # noqa: S102

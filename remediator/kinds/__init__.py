@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from remediator.kinds.audit_watch import AuditWatch
+from remediator.kinds.content_trust import ContentTrust
+from remediator.kinds.daemon_certificate import DaemonCertificate
+from remediator.kinds.daemon_tls import DaemonTls
+from remediator.kinds.docker_client import DockerClientSetup
 from remediator.kinds.file_access import FileAccess
 from remediator.kinds.interface import Kind
 from remediator.kinds.socket_access import SocketAccess
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (AuditWatch(), FileAccess(), SocketAccess())}
+KINDS: dict[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        AuditWatch(),
+        ContentTrust(),
+        DaemonCertificate(),
+        DaemonTls(),
+        DockerClientSetup(),
+        FileAccess(),
+        SocketAccess(),
+    )
+}

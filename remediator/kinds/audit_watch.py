@@ -15,9 +15,9 @@ from pydantic import AfterValidator, Field
 
 from remediator import audit_file
 from remediator.audit_boot import UnreadRulesError, boot_rules, missing_directories, other_rules, silencer, stopped
-from remediator.host.common.audit_rules import AuditRule, listed_form
+from remediator.host.common.audit_rules import AuditForm, AuditRule, listed_form, normal_form
 from remediator.kinds.interface import Decision, Kind, Parameters, Scope
-from remediator.kinds.obstacle import edit_obstacle
+from remediator.kinds.obstacle import content_obstacle, edit_obstacle
 from remediator.observation import AuditFacts, FileFacts
 from remediator.overlay import Overlay
 from remediator.request import Needs
@@ -77,13 +77,24 @@ class _Watch:
 
 @dataclass(frozen=True)
 class _Needed:
-    """The watches, our block for them as it should be and as it is, what the kernel lacks and what it has too much."""
+    """The watches, our block for them as it should be and as it is, what the kernel lacks and what it has too much.
+
+    `shared`: another control's block is about one of the same paths, so that its changes matter to this one.
+    `promised`: one of those changes keeps a watch of this control too, and is still to be made.
+    """
 
     watches: tuple[_Watch, ...]
     block: audit_file.Block
     before: audit_file.Block
     missing: tuple[_Watch, ...]
     stale: tuple[tuple[str, ...], ...]
+    shared: bool
+    promised: bool
+
+    @property
+    def kept(self) -> bool:
+        """Whether the rules file holds every watch already."""
+        return not self.promised and set(self.block.lines) <= set(self.before.lines)
 
 
 class AuditWatch(Kind):
@@ -93,10 +104,10 @@ class AuditWatch(Kind):
     parameters = AuditWatchParameters
 
     def needs(self, parameters: Parameters) -> Needs:
-        """The watched paths, the directories of literal ones, our own files and the audit section."""
+        """The watched paths, our own files, the directories of both kinds, and the audit section."""
         assert isinstance(parameters, AuditWatchParameters)  # noqa: S101 - narrows for mypy: the catalogue made it
-        parents = [path.rpartition("/")[0] or "/" for path in parameters.also]
         own = [audit_file.RULES_FILE, audit_file.TMPFILES]
+        parents = [path.rpartition("/")[0] or "/" for path in (*parameters.also, *own)]
         return Needs.of([*parameters.places, *parameters.also, *parents], "audit", contents=own)
 
     def decide(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision:
@@ -106,14 +117,18 @@ class AuditWatch(Kind):
         if audit is None:
             return Decision("unknown", "the host did not answer for its audit rules")
         paths = _paths(parameters, scope)
-        refusal = _unable(audit)
         if isinstance(paths, Decision):
-            # What is gone needs no watch, and a rule of ours that still names it could stop the load at boot.
-            left = paths.verdict == "not_applicable" and refusal is None and _has_block(control, overlay)
-            return _decide(control, parameters, [], scope, audit, overlay) if left else paths
-        if refusal is not None:
-            return refusal
-        return _decide(control, parameters, paths, scope, audit, overlay)
+            left = self.left_over(control, parameters, scope, overlay) if paths.verdict == "not_applicable" else None
+            return left or paths
+        return _unable(audit) or _decide(control, parameters, paths, scope, audit, overlay)
+
+    def left_over(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision | None:
+        """Drifted with our rules taken out where there are any: one that names what is gone stops the load at boot."""
+        assert isinstance(parameters, AuditWatchParameters)  # noqa: S101
+        audit = scope.seen.audit
+        if audit is None or _unable(audit) is not None or not _has_block(control, overlay):
+            return None
+        return _decide(control, parameters, [], scope, audit, overlay)
 
 
 def _has_block(control: str, overlay: Overlay) -> bool:
@@ -188,22 +203,22 @@ def _is_directory(facts: FileFacts | None, scope: Scope) -> bool:
 def _decide(
     control: str, parameters: AuditWatchParameters, paths: list[str], scope: Scope, audit: AuditFacts, overlay: Overlay
 ) -> Decision:
-    for own in (audit_file.RULES_FILE, audit_file.TMPFILES):
-        obstacle = edit_obstacle(own, scope, overlay)
-        if obstacle:
-            return Decision("manual", obstacle)
+    """The decision when just `paths` shall be watched; without any, what is left of the control's rules goes."""
+    unread = content_obstacle(audit_file.RULES_FILE, overlay)
+    if unread:
+        return Decision("manual", unread)
     try:
         others = other_rules(audit, overlay)
     except UnreadRulesError as error:
         return Decision("unknown", str(error))
-    silent = silencer(paths, others, audit.loaded)
+    silent = silencer(paths, others, audit.loaded) if paths else ""
     if silent:
         return Decision("manual", f"{silent} keeps the kernel from reporting this, whatever else is loaded: remove it")
-    ours = overlay.content(audit_file.RULES_FILE) or b""
-    if len(ours) > audit_file.MAX_RULES_FILE:
+    if len(overlay.content(audit_file.RULES_FILE) or b"") > audit_file.MAX_RULES_FILE:
         return Decision("manual", f"{audit_file.RULES_FILE} is larger than any that remediator writes: remove it")
-    decision = _stage(control, _needed(control, parameters, paths, others, ours, audit), audit, overlay)
-    if decision.verdict == "drifted" and parameters.busy:
+    needed = _needed(control, parameters, paths, others, audit, overlay)
+    decision = replace(_stage(control, needed, scope, audit, overlay), unsettled=needed.shared)
+    if decision.verdict == "drifted" and parameters.busy and paths:
         return replace(decision, fix="guarded", why_class=_volume(audit))
     return decision
 
@@ -213,34 +228,57 @@ def _needed(
     parameters: AuditWatchParameters,
     paths: list[str],
     others: list[AuditRule],
-    ours: bytes,
     audit: AuditFacts,
+    overlay: Overlay,
 ) -> _Needed:
     """What the host has of the watches, and what it lacks."""
+    watches = _watches(parameters, paths)
+    blocks = audit_file.parse_blocks(overlay.content(audit_file.RULES_FILE) or b"")
+    before = next((item for item in blocks if item.control == control), audit_file.Block(control, ()))
+    theirs = boot_rules(others)
+    own = [rule for block in blocks if block.control != control for rule in block.rules]
+    own_by_path = _by_path(own)
+    ours = [watch for watch in watches if not watch.covered_in(_by_path(theirs))]
+    # Two controls may come to one path: the first that wrote a rule keeps it, so that they do not take turns.
+    elsewhere = {rule.words for rule in own}
+    alone = [w for w in ours if w.words not in elsewhere and (w.is_in(before) or not w.covered_in(own_by_path))]
+    block = audit_file.Block(control, tuple(" ".join(watch.words) for watch in alone))
+    present = _by_path(_observed_rules(overlay))
+    loaded = _loaded(audit, overlay)
+    # The kernel's listing spells both kinds of watch the same: there, below is taken as said.
+    listed = _by_path(audit_file.BootRule((), form) for form in loaded)
+    wanted = {rule.form for rule in (*theirs, *own, *block.rules)}
+    return _Needed(
+        watches=watches,
+        block=block,
+        before=before,
+        missing=tuple(watch for watch in watches if not watch.covered_in(listed)),
+        stale=tuple(rule.words for rule in before.rules if rule.form not in wanted and rule.form in loaded),
+        shared=any(path in own_by_path for path in paths),
+        promised=any(watch not in alone and not watch.covered_in(present) for watch in ours),
+    )
+
+
+def _watches(parameters: AuditWatchParameters, paths: list[str]) -> tuple[_Watch, ...]:
     watches = []
     for path in paths:
         words = audit_file.rule_words(path, parameters.access, parameters.key, tree=parameters.tree)
         watches.append(_Watch(path, words, parameters.access, parameters.tree))
-    blocks = audit_file.parse_blocks(ours)
-    before = next((item for item in blocks if item.control == control), audit_file.Block(control, ()))
-    theirs = boot_rules(others)
-    own = [rule for block in blocks if block.control != control for rule in block.rules]
-    kept = [w for w in watches if not w.covered_in(_by_path(theirs))]
-    # Two controls may come to one path: the first that wrote a rule keeps it, so that they do not take turns.
-    lines = tuple(
-        " ".join(w.words)
-        for w in kept
-        if not (w.words in {rule.words for rule in own} or (w.covered_in(_by_path(own)) and not w.is_in(before)))
-    )
-    block = audit_file.Block(control, lines)
-    elsewhere = [*theirs, *own]
-    loaded = {form for form in map(listed_form, audit.loaded) if form is not None}
-    # The kernel's listing spells both kinds of watch the same: there, below is taken as said.
-    listed = _by_path(audit_file.BootRule((), form) for form in loaded)
-    missing = tuple(w for w in watches if not w.covered_in(listed))
-    wanted = {rule.form for rule in (*elsewhere, *block.rules)}
-    stale = tuple(rule.words for rule in before.rules if rule.form not in wanted and rule.form in loaded)
-    return _Needed(tuple(watches), block, before, missing, stale)
+    return tuple(watches)
+
+
+def _observed_rules(overlay: Overlay) -> list[audit_file.BootRule]:
+    """What our rules file holds before any edit."""
+    facts = overlay.seen.files.get(audit_file.RULES_FILE)
+    content = facts.content if facts is not None else None
+    return [rule for block in audit_file.parse_blocks(content or b"") for rule in block.rules]
+
+
+def _loaded(audit: AuditFacts, overlay: Overlay) -> set[AuditForm]:
+    """What the kernel has loaded and no control before this one takes away."""
+    staged = overlay.rules.get(audit_file.RULES_FILE)
+    removed = {normal_form(list(words)) for _, words in staged.removed} if staged is not None else set()
+    return {form for form in map(listed_form, audit.loaded) if form is not None and form not in removed}
 
 
 def _by_path(rules: Iterable[audit_file.BootRule]) -> dict[str, list[audit_file.BootRule]]:
@@ -251,9 +289,9 @@ def _by_path(rules: Iterable[audit_file.BootRule]) -> dict[str, list[audit_file.
     return found
 
 
-def _stage(control: str, needed: _Needed, audit: AuditFacts, overlay: Overlay) -> Decision:
+def _stage(control: str, needed: _Needed, scope: Scope, audit: AuditFacts, overlay: Overlay) -> Decision:
     locked = audit.enabled == 2
-    keep = _with_file(needed.block, needed.before, overlay)
+    keep = _with_file(needed, overlay)
     boot = missing_directories({watch.path: watch.tree for watch in needed.watches}, audit, overlay)
     stop = stopped(keep, [path for path, _ in boot], audit, overlay) if needed.block.lines else ""
     if stop:
@@ -263,6 +301,10 @@ def _stage(control: str, needed: _Needed, audit: AuditFacts, overlay: Overlay) -
         return Decision("compliant", f"{paths} watched, now and after a reboot")
     if locked and keep is None and not boot:
         return Decision("pending", "the rules are on disk; the kernel's are locked (enabled 2) until the next reboot")
+    due = {audit_file.RULES_FILE: keep is not None, audit_file.TMPFILES: bool(boot)}
+    obstacles = [_write_obstacle(path, scope, overlay) for path, is_due in due.items() if is_due]
+    if any(obstacles):
+        return Decision("manual", next(filter(None, obstacles)))
     if keep is not None:
         overlay.write(control, GROUP, audit_file.RULES_FILE, keep, audit_file.RULES_MODE)
     for path, mode in boot:
@@ -271,14 +313,22 @@ def _stage(control: str, needed: _Needed, audit: AuditFacts, overlay: Overlay) -
     if not locked:
         words = [watch.words for watch in needed.missing]
         overlay.stage_rules(control, audit_file.RULES_FILE, words, needed.stale)
-    return Decision("drifted", _reason(needed, locked))
+    return Decision("drifted", _reason(needed, locked), left_over=not needed.watches)
 
 
-def _with_file(block: audit_file.Block, before: audit_file.Block, overlay: Overlay) -> bytes | None:
-    """Our rules file with the new block, or None when it need not change."""
-    if block.lines == before.lines:
+def _write_obstacle(path: str, scope: Scope, overlay: Overlay) -> str:
+    directory = path.rpartition("/")[0]
+    facts = overlay.seen.files.get(directory)
+    if facts is not None and facts.type == "missing":
+        return f"{directory} is missing: make it (mode 0755, root:root), then check again"
+    return edit_obstacle(path, scope, overlay)
+
+
+def _with_file(needed: _Needed, overlay: Overlay) -> bytes | None:
+    """Our rules file as this control needs it, or None when it need not change."""
+    if needed.block.lines == needed.before.lines and not needed.promised:
         return None
-    return audit_file.with_block(overlay.content(audit_file.RULES_FILE), block)
+    return audit_file.with_block(overlay.content(audit_file.RULES_FILE), needed.block)
 
 
 def _several(names: list[str]) -> str:
@@ -286,12 +336,13 @@ def _several(names: list[str]) -> str:
 
 
 def _reason(needed: _Needed, locked: bool) -> str:
+    if not needed.watches:
+        return f"left over from what is gone from this host: {_several(list(needed.before.lines))}"
     if locked:
         return "not kept in the rules on disk; the kernel's rules are locked (enabled 2): in force after a reboot"
-    kept = needed.block.lines == needed.before.lines
-    if not needed.missing and not kept and needed.block.lines:
+    if not needed.missing and not needed.kept:
         return f"{_several([watch.path for watch in needed.watches])} watched now, but not after a reboot"
-    if needed.missing and kept and needed.before.lines:
+    if needed.missing and needed.kept and needed.before.lines:
         return f"on disk, but not loaded: {_several([watch.path for watch in needed.missing])}"
     if needed.missing:
         return f"no audit rule watches {_several([watch.path for watch in needed.missing])}"

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from remediator.kinds.interface import Decision, Kind, Parameters, Scope
-from remediator.kinds.obstacle import access_obstacle
+from remediator.kinds.obstacle import access_obstacle, open_above
 from remediator.observation import FileFacts
 from remediator.overlay import Overlay
 from remediator.plan import FixClass
@@ -85,9 +85,12 @@ class _Target:
 
 @dataclass
 class _Findings:
-    """What the paths of one control came to; `locked_out` says whom a fix would keep from its files, if anybody."""
+    """What the paths of one control came to; `locked_out` says whom a fix would keep from its files, if anybody, and
+    `below_open` whether a path waits for a directory above it to be repaired.
+    """
 
     locked_out: str = ""
+    below_open: bool = False
     right: int = 0
     wrong: list[str] = field(default_factory=list)
     person: list[str] = field(default_factory=list)
@@ -251,6 +254,7 @@ def _judge(
         return
     obstacle = target.managed or found.locked_out or access_obstacle(path, facts, scope, overlay)
     if obstacle:
+        found.below_open |= bool(open_above(path, facts, overlay))
         found.person.append(f"{name} ({', '.join(wrong)}): {obstacle}")
         return
     found.wrong.append(f"{name} {', '.join(wrong)}")
@@ -260,7 +264,7 @@ def _judge(
         found.risks.setdefault(risk)
     overlay.set_access(
         control,
-        _group(parameters, facts),
+        _group(parameters, facts, overlay),
         path,
         mode=None if allowed is None else overlay.mode(path) & allowed,
         owner=wanted.owner,
@@ -294,10 +298,17 @@ def _wrong(facts: FileFacts, wanted: Wanted) -> list[str]:
     return wrong
 
 
-def _group(parameters: FileAccessParameters, facts: FileFacts) -> str:
+def _group(parameters: FileAccessParameters, facts: FileFacts, overlay: Overlay) -> str:
     """Files below directories that are repaired in this same run come after those: a transaction of their own."""
     depth = len(facts.untrusted_ancestors)
-    return parameters.transaction if depth == 0 else f"{parameters.transaction}-{depth + 1}"
+    if depth == 0:
+        return parameters.transaction
+    first = parameters.transaction
+    nearest = overlay.files.get(facts.untrusted_ancestors[-1])
+    if first == "files" and nearest is not None:
+        # Plain files come before all other transactions, and so before one of those that repairs the directory.
+        first = nearest.group.partition("-")[0]
+    return f"{first}-{depth + 1}"
 
 
 def _risk(path: str, facts: FileFacts, wanted: Wanted, allowed: int | None, overlay: Overlay) -> str:
@@ -327,9 +338,11 @@ def _conclude(found: _Findings, waits_for: str) -> Decision:
         if found.person or found.unknown:
             reason += f"; left to a person: {_several([*found.person, *found.unknown])}"
         fix: FixClass | None = "guarded" if found.risks else None
-        return Decision("drifted", reason, fix, _several(list(found.risks)), waits_for)
+        why_class = _several(list(found.risks))
+        return Decision("drifted", reason, fix, why_class, waits_for, unsettled=found.below_open)
     if found.unknown:
-        return Decision("unknown", _several(found.unknown))
+        rest = f"; left to a person: {_several(found.person)}" if found.person else ""
+        return Decision("unknown", _several(found.unknown) + rest, unsettled=found.below_open)
     if found.person:
         return Decision("manual", _several(found.person))
     return Decision(

@@ -47,6 +47,9 @@ class Decision:
     `verdict` and one sentence why. A `drifted` decision has staged its edits in the overlay; `fix` overrides the
     control's fix class where this host makes the fix riskier, `why_class` says why. `waits_for` names what must be set
     or done before there is a fix at all (a variable of an opt-in fix, a certificate); empty when nothing is missing.
+    `left_over`: its edits only take away what an earlier apply of ours put there, which is safe whatever the control's
+    own fix is. `unsettled`: what other controls are permitted to change may free what this one leaves to a person, or
+    undo what it leans on; it is decided again then.
     """
 
     verdict: VerdictName
@@ -54,6 +57,8 @@ class Decision:
     fix: FixClass | None = None
     why_class: str = ""
     waits_for: str = ""
+    left_over: bool = False
+    unsettled: bool = False
 
 
 class Kind(Protocol):
@@ -65,8 +70,19 @@ class Kind(Protocol):
     def needs(self, parameters: Parameters) -> Needs:
         """What observe must answer for a control with these parameters."""
 
+    def host_needs(self, parameters: Parameters, variables: Mapping[str, object]) -> Needs:
+        """What observe must answer besides, for hosts whose role variables have these values."""
+        return Needs()
+
     def decide(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision:
         """The decision for `control` (its id), with its edits staged in `overlay` under that id when it has drifted.
 
         Raises nothing on hostile observations: what cannot be decided is `unknown` with a reason.
         """
+
+    def left_over(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision | None:
+        """The decision where the control's system is not on this host, but something of ours for it still is.
+
+        None where nothing is left, or where it harms nobody: then the control is not applicable.
+        """
+        return None

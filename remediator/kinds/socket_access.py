@@ -7,6 +7,7 @@ SocketGroup= (systemd.socket(5)) are decided as well and set in a drop-in of our
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from remediator.kinds.file_access import FileAccess, FileAccessParameters, resolve_names
 from remediator.kinds.interface import Decision, Kind, Parameters, Scope
@@ -34,10 +35,11 @@ class SocketAccess(Kind):
     parameters = SocketAccessParameters
 
     def needs(self, parameters: Parameters) -> Needs:
-        """The socket and our drop-in."""
+        """The socket, our drop-in, its directory and the one that this would be made in."""
         assert isinstance(parameters, SocketAccessParameters)  # noqa: S101 - narrows for mypy: the catalogue made it
         drop_in = _DROP_IN.format(unit=parameters.unit)
-        return Needs.of([*parameters.places, drop_in.rpartition("/")[0]], contents=[drop_in])
+        above = [drop_in.rpartition("/")[0], drop_in.rpartition("/")[0].rpartition("/")[0]]
+        return Needs.of([*parameters.places, *above], contents=[drop_in])
 
     def decide(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision:
         """As file_access decides the socket, and drifted also where its unit would make it looser again."""
@@ -57,7 +59,7 @@ class SocketAccess(Kind):
             return Decision("manual", obstacle)
         _stage(control, parameters.unit, wanted, overlay)
         reason = live.reason if live.verdict == "drifted" else f"{parameters.unit} would open it at its next start"
-        return Decision("drifted", reason, live.fix, live.why_class, live.waits_for)
+        return replace(live, verdict="drifted", reason=reason)
 
 
 def _obstacle(name: str, unit: Unit, wanted: dict[str, str], scope: Scope, overlay: Overlay) -> str:

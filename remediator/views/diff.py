@@ -1,4 +1,4 @@
-"""One change as lines: a unified diff, a mode, an owner, or a list of kernel audit rules."""
+"""One change as lines: a unified diff, a mode, an owner, a restart, or a list of kernel audit rules."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _SIGNS = {
     "content": ("~", "yellow"),
     "access": ("~", "yellow"),
     "key": ("+", "green"),
+    "restart": ("~", "yellow"),
 }
 
 
@@ -30,6 +31,8 @@ def change_lines(change: Change, indent: int) -> list[Line]:
 def access_words(change: Change) -> str:
     """`mode 0644 -> 0600, owner docker:root -> root:root`: what differs of mode and owner, or all of it if new."""
     before, after = change.before, change.after
+    if change.what == "restart":
+        return "restarted"
     if after.type == "missing":
         return "removed"
     if before.type == "missing":

@@ -31,10 +31,10 @@ class StateDocument(_Part):
 
 
 class ChangeDocument(_Part):
-    """One path's way from before to after, or a list of kernel audit rules."""
+    """One path's way from before to after, or a list of kernel audit rules, or a restart (then the path is a unit)."""
 
     path: str
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
     controls: tuple[str, ...] = Field(description="The controls that ask for it.")
     before: StateDocument
     after: StateDocument
@@ -95,6 +95,7 @@ class AppliedHostDocument(_Part):
     before: HostDocument
     outcomes: tuple[OutcomeDocument, ...]
     after: HostDocument | None = Field(description="Null where nothing was done, or the host could not be seen again.")
+    notes: tuple[str, ...] = Field(description="What the controller itself tried afterwards, and what came of it.")
 
 
 class CheckDocument(_Part):
@@ -149,7 +150,14 @@ class ControlsDocument(_Part):
 
 def json_schema() -> dict[str, Any]:
     """One JSON Schema (draft 2020-12) for every document; `document` says which of them it is."""
-    documents: Any = Annotated[CheckDocument | ApplyDocument | ControlsDocument, Field(discriminator="document")]
+    # Where they are made, so that a check need not load what they rest on.
+    from remediator.tls.listing import TlsDocument
+    from remediator.views.issue import IssueDocument
+
+    documents: Any = Annotated[
+        CheckDocument | ApplyDocument | ControlsDocument | IssueDocument | TlsDocument,
+        Field(discriminator="document"),
+    ]
     schema = TypeAdapter(documents).json_schema(mode="serialization")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

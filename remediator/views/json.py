@@ -145,6 +145,7 @@ def _applied_host(host: HostPlan, result: HostResult | None) -> AppliedHostDocum
             OutcomeDocument(transaction=answer.group, **answer.model_dump(exclude={"group"})) for answer in outcomes
         ),
         after=_host(result.after) if result is not None and result.after is not None else None,
+        notes=result.notes if result is not None else (),
     )
 
 

@@ -1,11 +1,14 @@
 """Recorded observation to verdict: a new case is a file in `cases/`, and no code.
 
 A case names a recorded observation of a lab host, changes facts in it by a JSON merge patch (RFC 7396; modes are octal
-strings), and says which verdict a control then gets, what its reason holds, and which changes it asks for.
+strings, texts stand for themselves in base64 where they begin with `text:`, certificates as `tests.tls_material` says),
+and says which verdict a control then gets, what its reason holds, and which changes it asks for. `material` is what the
+controller holds for the host (`{certificate, source}`), `problem` why it cannot be used, `now` another time than usual.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +23,11 @@ from remediator.observation import parse_observation
 from remediator.plan import Change, HostPlan
 from remediator.policy import Policy
 from remediator.surroundings import Surroundings
+from remediator.tls.certificates import fingerprint
+from tests.tls_material import HOST, NOW, filled, held
 
 HERE = Path(__file__).parent
 CATALOGUE = load_catalogue()
-NOW = Surroundings(datetime(2026, 7, 1, tzinfo=UTC), ("recorded",))
 
 
 def _cases() -> list[Any]:
@@ -48,12 +52,29 @@ def _merged(document: Any, patch: Any) -> Any:
     return merged
 
 
+def _surroundings(case: dict[str, Any]) -> Surroundings:
+    now = datetime.fromisoformat(case["now"]).replace(tzinfo=UTC) if "now" in case else NOW
+    given = case.get("material")
+    material = held()[given["certificate"]].as_material(given["source"]) if given else None
+    return Surroundings(now, (HOST,), material, case.get("problem", ""))
+
+
+def _with_texts(value: Any) -> Any:
+    """A patch with texts as they travel."""
+    if isinstance(value, dict):
+        return {key: _with_texts(item) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("text:"):
+        return base64.b64encode(value.removeprefix("text:").encode()).decode("ascii")
+    return value
+
+
 def _plan(case: dict[str, Any]) -> HostPlan:
     document = json.loads((HERE / "observations" / f"{case['observation']}.json").read_text())
-    seen = parse_observation("recorded", json.dumps(_merged(document, case.get("patch", {}))).encode())
+    patch = filled(_with_texts(case.get("patch", {})))
+    seen = parse_observation(HOST, json.dumps(_merged(document, patch)).encode())
     catalogue = CATALOGUE.select(controls=[case["control"]])
     variables = {**catalogue.defaults, **case.get("variables", {})}
-    return decide("recorded", seen, catalogue, Policy(frozenset(case.get("allow", []))), variables, NOW)
+    return decide(HOST, seen, catalogue, Policy(frozenset(case.get("allow", []))), variables, _surroundings(case))
 
 
 def _said(change: Change) -> str:
@@ -61,7 +82,7 @@ def _said(change: Change) -> str:
     said = f"{change.what} {change.path}"
     if before.mode != after.mode and before.mode is not None and after.mode is not None:
         said += f" {before.mode:04o}->{after.mode:04o}"
-    if (before.uid, before.gid) != (after.uid, after.gid) and before.uid is not None:
+    if (before.uid, before.gid) != (after.uid, after.gid) and before.uid is not None and after.uid is not None:
         said += f" {before.uid}:{before.gid}->{after.uid}:{after.gid}"
     return "; ".join([said, *(f"+{rule}" for rule in change.added), *(f"-{rule}" for rule in change.removed)])
 
@@ -75,3 +96,19 @@ def test_the_recorded_host_gets_the_verdict(case: dict[str, Any]) -> None:
     assert case.get("permitted", verdict.permitted) is verdict.permitted
     changes = [_said(change) for part in (*plan.transactions, *plan.held) for change in part.changes]
     assert changes == case.get("changes", [])
+    _check_more(case, plan)
+
+
+def _check_more(case: dict[str, Any], plan: HostPlan) -> None:
+    """What only some cases say: what would release it, lines of the diffs and details, and the handshakes to probe."""
+    parts = (*plan.transactions, *plan.held)
+    release = plan.verdicts[0].release
+    assert case.get("release", release) == release
+    assert case.get("diff", "") in "\n".join(change.diff for part in parts for change in part.changes)
+    assert case.get("details", "") in "\n".join(
+        line for part in parts for change in part.changes for line in change.details
+    )
+    if "probes" in case:
+        named = {fingerprint(one.leaf): name for name, one in held().items()}
+        found = [step for part in parts for step in part.probe if step.do == "mutual_tls"]
+        assert [[step.address, named[step.sha256 or ""]] for step in found] == case["probes"]

@@ -15,6 +15,8 @@ from .hosts.workload import running_containers
 from .product import Answer, Product
 
 OURS = "/var/lib/remediator"
+# Every log-in is written there, at whatever time journald and auditd see fit.
+LOGS = ("/var/log/journal", "/var/log/audit")
 RULES = "/etc/audit/rules.d/50-remediator-docker.rules"
 # Somebody else's rules: one file that is loaded, one rule that an agent loaded at run time only.
 OTHERS = "-a always,exit -F path=/etc/shadow -F perm=wa -F key=others\n"
@@ -42,6 +44,28 @@ def hosts_file(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def loaded(host: LabHost) -> set[str]:
     return set(host.text("auditctl", "-l").splitlines())
+
+
+def make_quiet(host: LabHost) -> None:
+    """Let end what the calendar has started: the machine's clock has just gone on from the day of its image."""
+    host.script(
+        """
+        systemctl stop '*.timer'
+        while systemctl list-jobs --no-legend | grep -q '[.]service'; do sleep 1; done
+        """,
+        timeout=600,
+    )
+
+
+def test_a_check_changes_nothing_that_a_bare_login_does_not_change(
+    machine: Machine, hosts_file: Path, remediate: Product
+) -> None:
+    make_quiet(machine.host)
+    bare = changes_of(machine.host, lambda: machine.host.as_user("ops").run("sudo", "true")).paths
+    answers: list[Answer] = []
+    changed = changes_of(machine.host, lambda: answers.append(remediate.check(hosts_file)))
+    assert answers[0].code == 1, answers[0].err
+    assert changed.without(*LOGS, *bare).paths == []
 
 
 def test_a_check_gives_every_control_its_expected_verdict_and_loads_nothing(

@@ -5,8 +5,13 @@ A missing audit rules directory is a case of tests/kinds: without a kernel's aud
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,7 +20,7 @@ from .hosts.container import ContainerHost, start_docker_host
 from .hosts.engine import Engine
 from .hosts.interface import inventory
 from .hosts.keys import Keys
-from .product import Answer, Product
+from .product import REMEDIATE, Answer, Product
 
 OURS = "/var/lib/remediator"
 DAEMON_JSON = "/etc/docker/daemon.json"
@@ -149,24 +154,100 @@ def test_a_daemon_json_that_is_a_symlink_is_changed_where_it_leads_and_stays_one
     assert host.text("readlink", DAEMON_JSON) == "real.json"
 
 
-def test_an_immutable_file_is_refused_with_the_remedy(
-    host: ContainerHost, hosts_file: Path, remediate: Product, daemon_json: Callable[[str], None]
-) -> None:
-    daemon_json("echo '{}' >daemon.json\nchmod 0666 daemon.json\nchattr +i daemon.json")
-    outcome, why = refused(host, hosts_file, remediate, "3.18")["files"]
-    assert (outcome, DAEMON_JSON in why, "immutable" in why, "chattr" in why) == ("refused", True, True, True), why
+@dataclass(frozen=True)
+class Lock:
+    """What keeps everybody from changing daemon.json, what a preview says of it, and what a commit does."""
+
+    script: str
+    reason: str
+    refusal: str
 
 
-def test_a_read_only_filesystem_is_refused_with_the_remedy(
-    host: ContainerHost, hosts_file: Path, remediate: Product, daemon_json: Callable[[str], None]
-) -> None:
+LOCKS = {
+    "immutable": Lock(
+        f"chattr +i {DAEMON_JSON}",
+        "it is immutable or append-only: take that away with chattr if it may change, then check again",
+        f"{DAEMON_JSON} is immutable: take that away with chattr if it may change, then run this again",
+    ),
+    "read-only": Lock(
+        "mount --bind /etc/docker /etc/docker\nmount -o remount,ro,bind /etc/docker",
+        "it lies on a filesystem that is mounted read-only: mount it writable if it may change, then check again",
+        f"{DAEMON_JSON} lies on a filesystem that is mounted read-only: mount it writable if it may change, then run "
+        "this again",
+    ),
+}
+
+
+@pytest.fixture(params=LOCKS)
+def lock(request: pytest.FixtureRequest, host: ContainerHost, daemon_json: Callable[[str], None]) -> Iterator[Lock]:
+    """A daemon.json that anybody may write, and what will lock it."""
     daemon_json("echo '{}' >daemon.json\nchmod 0666 daemon.json")
-    host.script("mount --bind /etc/docker /etc/docker\nmount -o remount,ro,bind /etc/docker")
-    try:
-        outcome, why = refused(host, hosts_file, remediate, "3.18")["files"]
-    finally:
-        host.run("umount", "/etc/docker")
-    assert (outcome, DAEMON_JSON in why, "mounted read-only" in why, "mount it" in why) == ("refused", True, True, True)
+    yield LOCKS[request.param]
+    host.script("umount /etc/docker 2>/dev/null || true")
+
+
+def test_a_file_that_nobody_can_change_is_left_to_a_person_with_the_remedy(
+    host: ContainerHost, hosts_file: Path, remediate: Product, lock: Lock
+) -> None:
+    host.script(lock.script)
+    before = fingerprint(host)
+    answer = remediate.check(hosts_file, "--control", "3.18")
+    assert answer.verdicts(host.name) == {"docker.files.daemon-json-mode": "manual"}
+    why = reasons(answer, host)["docker.files.daemon-json-mode"]
+    assert (DAEMON_JSON in why, lock.reason in why) == (True, True), why
+    assert answer.host(host.name)["changes"] == []
+    assert remediate.apply(hosts_file, "--control", "3.18").code == 0
+    assert fingerprint(host) == before
+
+
+def test_a_file_that_was_locked_after_the_preview_is_refused_with_the_remedy(
+    host: ContainerHost, hosts_file: Path, remediate: Product, lock: Lock
+) -> None:
+    locked: list[dict[str, str]] = []
+
+    def meanwhile() -> None:
+        host.script(lock.script)
+        locked.append(fingerprint(host))
+
+    code, said = apply_at_a_terminal(remediate, hosts_file, "3.18", meanwhile)
+    assert (code, len(locked)) == (3, 1), said
+    for words in ("refused, untouched", lock.refusal):
+        assert words in said
+    assert "Traceback" not in said
+    assert fingerprint(host) == locked[0]
+
+
+def apply_at_a_terminal(
+    remediate: Product, hosts_file: Path, control: str, meanwhile: Callable[[], None]
+) -> tuple[int, str]:
+    """An apply by somebody who reads the preview and says yes after `meanwhile`: exit code, and all that it printed."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(remediate.home), "LC_ALL": "C.UTF-8"}
+    keyboard, terminal = pty.openpty()
+    with subprocess.Popen(
+        [str(REMEDIATE), "apply", "-i", str(hosts_file), "--control", control],
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**environment, **remediate.environment},
+        cwd=remediate.home,
+    ) as apply:
+        assert apply.stdout is not None
+        watchdog = threading.Timer(600, apply.kill)
+        watchdog.start()
+        try:
+            said = b""
+            while not said.endswith(b"[y/N] ") and (more := os.read(apply.stdout.fileno(), 65536)):
+                said += more
+            if said.endswith(b"[y/N] "):
+                meanwhile()
+            os.write(keyboard, b"y\n")
+            said += apply.stdout.read()
+            return apply.wait(), said.decode()
+        finally:
+            watchdog.cancel()
+            apply.kill()
+            os.close(keyboard)
+            os.close(terminal)
 
 
 @pytest.fixture

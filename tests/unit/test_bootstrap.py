@@ -48,6 +48,13 @@ def test_the_program_sees_its_request_and_marker() -> None:
     assert result.stdout.endswith(MARKER.encode() + b"|the request")
 
 
+@pytest.mark.parametrize("secret", [b"", b"-----BEGIN PRIVATE KEY-----\n\xff\0\n"])
+def test_the_program_sees_a_secret_apart_from_its_request(secret: bytes) -> None:
+    program = b"import os\nos.write(1, REQUEST + b'|' + SECRET + b'|')\n"
+    result = run(frame(MARKER, program, b"the request", secret=secret))
+    assert result.stdout.endswith(b"the request|" + secret + b"|")
+
+
 def test_input_after_the_program_is_left_alone() -> None:
     program = b"import os\nos.write(1, b'left: ' + os.read(0, 100))\n"
     process = subprocess.Popen(

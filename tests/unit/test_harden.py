@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from remediator.ansible_result import applied_result, driven_result, preview_res
 from remediator.catalogue import load_catalogue
 from remediator.errors import HostError, UsageError
 from remediator.harden import Order, Target, apply, apply_for_driver, preview, read_commit
-from remediator.plan import Change, HostPlan, HostResult, State, Transaction, TransactionResult
+from remediator.plan import Action, Change, HostPlan, HostResult, State, Transaction, TransactionResult
 from remediator.policy import Policy
 from remediator.session import Session, SessionDirectory
 from tests.unit import stand_in
+from tests.unit.host.commit.certificates import issue, key_pem
 
 ORDER = Order("01JD0000000000000000000000", "ann@controller", "")
 MODE = stand_in.MODE
@@ -28,7 +30,7 @@ def target(commit: Callable[[dict[str, Any]], bytes], *modes: int, allow: tuple[
     catalogue = load_catalogue().select(controls=[MODE])
     left = list(modes)
 
-    def exchange(program: bytes, request: bytes) -> bytes:
+    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
         document = json.loads(request)
         if "transactions" in document:
             return commit(document)
@@ -152,6 +154,78 @@ def test_a_host_that_another_run_has_locked_is_an_error_without_outcomes() -> No
     assert result.results == ()
     assert "failed" not in driven_result(result)
     assert applied_result(plan, result)["failed"] is True
+
+
+def keyed(monkeypatch: pytest.MonkeyPatch, source: Any, **variables: str) -> tuple[Target, list[Any]]:
+    """A host whose plan installs a key, and what is sent to it: request and secret of each commit."""
+    action = Action(do="install_key", path="/k", source=source, public_sha256="0" * 64, mode=0o400, uid=0, gid=0)
+    plan = HostPlan(host="web1", transactions=(Transaction(group="docker", changes=(), actions=(action,)),))
+    monkeypatch.setattr("remediator.harden.decide", lambda *_: plan)
+    sent: list[Any] = []
+    plain = target(answering("applied"), 0o666)
+
+    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+        if b'"transactions"' in request:
+            sent.append((request, secret))
+        else:
+            assert secret == b""
+        return plain.exchange(program, request)
+
+    return replace(plain, exchange=exchange, variables={**plain.variables, **variables}), sent
+
+
+def test_a_key_of_the_users_own_goes_beside_the_request_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = issue("web1")
+    files = {"ca": served.pem, "cert": served.pem, "key": key_pem(served.key)}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        (tmp_path / name).chmod(0o600)
+    own = {f"docker_tls_{name}_file": str(tmp_path / name) for name in files}
+    host, sent = keyed(monkeypatch, "controller", **own)
+
+    plan, result = apply(host, ORDER)
+
+    ((request, secret),) = sent
+    assert secret == files["key"]
+    assert [r.outcome for r in result.results] == ["applied"]
+    inner = files["key"].splitlines()[1]
+    assert inner not in request + plan.model_dump_json().encode() + result.model_dump_json().encode()
+
+
+def test_no_key_is_read_for_a_host_that_made_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    host, sent = keyed(monkeypatch, "host", docker_tls_key_file="/nowhere/key.pem")
+
+    apply(host, ORDER)
+
+    assert [secret for _, secret in sent] == [b""]
+
+
+def test_a_key_that_cannot_be_read_refuses_its_own_transaction_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {f"docker_tls_{name}_file": str(tmp_path / name) for name in ("ca", "cert", "key")}
+    host, sent = keyed(monkeypatch, "controller", **own)
+
+    plan, alone = apply(host, ORDER)
+
+    assert sent == []
+    assert (alone.error, [(r.group, r.outcome) for r in alone.results]) == (None, [("docker", "refused")])
+    assert str(tmp_path / "key") in alone.results[0].reason
+
+    chmod = Action(do="chmod", path="/f", mode=0o600)
+    files = Transaction(group="files", changes=(), actions=(chmod,))
+    both = plan.model_copy(update={"transactions": (*plan.transactions, files)})
+    monkeypatch.setattr("remediator.harden.decide", lambda *_: both)
+
+    _, result = apply(host, ORDER)
+
+    assert result.error is None
+    assert {r.group: r.outcome for r in result.results} == {"files": "applied", "docker": "refused"}
+    ((request, secret),) = sent
+    assert [t["group"] for t in json.loads(request)["transactions"]] == ["files"]
+    assert secret == b""
 
 
 def test_a_preview_of_enormous_changes_stays_small_and_says_what_it_left_out() -> None:

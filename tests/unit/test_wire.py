@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,8 +10,9 @@ import zlib
 
 import pytest
 
+from remediator import wire
 from remediator.errors import HostError
-from remediator.host import join
+from remediator.host import commit_program, join, observe_program
 from remediator.host.common.serve import serve  # noqa: F401 - the file that `echo_program` is made of must import
 from remediator.observation import MAX_ANSWER
 from remediator.wire import MAX_NOISE, AnswerReader, command, frame, new_marker, read_answer
@@ -90,6 +92,34 @@ def test_a_python_of_our_own_format_gets_compiled_code_and_answers_the_same() ->
     assert zlib.decompress(compiled.split(b"\n", 2)[2]).startswith(b"code ")
     answers = [read_answer("web", start(sent).stdout, MARKER) for sent in (source, compiled)]
     assert answers[0] == answers[1] == b'{"echo":{"a":1}}'
+
+
+SECRET = b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_secret_goes_beside_the_request_and_only_to_a_program_that_takes_it(compiled: bool) -> None:
+    magic = importlib.util.MAGIC_NUMBER.hex() if compiled else ""
+    takes = b"lambda document: handle(document, SECRET)"
+    program = echo_program().replace(b"{'echo': request}", b"{'echo': [request, secret.decode()]}")
+    program = program.replace(b"handle(request)", b"handle(request, secret)").replace(
+        b"REQUEST, handle", b"REQUEST, " + takes
+    )
+    answer = read_answer("web", start(frame(MARKER, program, b'{"a":1}', magic, SECRET)).stdout, MARKER)
+    assert json.loads(answer) == {"echo": [{"a": 1}, SECRET.decode()]}
+    answer = read_answer("web", start(frame(MARKER, echo_program(), b'{"a":1}', magic, SECRET)).stdout, MARKER)
+    assert json.loads(answer) == {"echo": {"a": 1}}
+    assert (takes in commit_program(), b"SECRET)" in observe_program()) == (True, False)
+
+
+def test_nothing_is_kept_of_a_frame_with_a_secret() -> None:
+    kept = wire._body.cache_info()
+    first, second = (frame(MARKER, b"pass\n", b"{}", secret=secret) for secret in (SECRET, SECRET * 2))
+    assert wire._body.cache_info() == kept
+    assert first != second
+    sent = frame(MARKER, b"pass\n", b"{}")
+    assert SECRET not in zlib.decompress(sent.split(b"\n", 2)[2])
+    assert wire._body.cache_info() != kept
 
 
 @pytest.mark.parametrize("magic", ["", "none", "00000000", "zz"])

@@ -6,7 +6,7 @@ import stat
 from typing import Dict, Optional, Set, Tuple
 
 from remediator.host.commit.outcomes import LeftAloneError, StepError, plain_line
-from remediator.host.commit.places import PATH_FLAGS, READ_FLAGS, open_place, type_name
+from remediator.host.commit.places import PATH_FLAGS, PLACE_READ_FLAGS, open_place, type_name
 
 # What a content's change makes worthless: never carried over to new bytes.
 CONTENT_XATTRS = ("security.capability", "security.ima", "security.evm")
@@ -53,7 +53,7 @@ class AccessChange:
         """Puts the change on disk. Raises OSError."""
         if self.kind == "socket":
             return
-        descriptor = os.open(self._link(), READ_FLAGS & ~os.O_NOFOLLOW)
+        descriptor = os.open(self._link(), PLACE_READ_FLAGS & ~os.O_NOFOLLOW)
         try:
             os.fsync(descriptor)
         finally:

@@ -9,15 +9,18 @@ import hashlib
 import os
 import re
 import stat
-from typing import Dict, Optional, Set, Tuple
+from typing import Callable, Dict, Optional, Sequence, Set, Tuple
 
 from remediator.host.commit.access import CONTENT_XATTRS, copy_xattrs, read_xattrs
 from remediator.host.commit.outcomes import LeftAloneError, StepError, plain_line
-from remediator.host.commit.places import DIRECTORY_FLAGS, READ_FLAGS, Place, identity, open_place
+from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS, Place, identity, open_place
+from remediator.host.commit.preconditions import compare, masked_digest
+from remediator.host.commit.request import Precondition
 
 STAGE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # `.kept` is not among them: those copies were promised to a person.
 STAGED_SUFFIX = rb"\.remediator-[0-9a-f]{12}\.(new|old)"
+MAX_READ_BACK = 16 * 1024 * 1024
 
 
 def staged_name(name: bytes, suffix: bytes) -> bytes:
@@ -53,9 +56,10 @@ def set_aside(place: Place, old: bytes) -> str:
 
 
 class FileWrite:
-    """New content for a file, or a new file. `sha256` is what the old content must have, null where not known.
+    """New content for a file, or a new file. `wanted` is what the preview found there, null where not known.
 
-    The copy of the old file is noted in `copies` (device, inode).
+    The copy of the old file is noted in `copies` (device, inode). Each of `checks` gets the path of the staged file
+    before that takes its place, and raises StepError where its reader would not accept it: some files count at once.
     """
 
     def __init__(
@@ -63,16 +67,18 @@ class FileWrite:
         path: str,
         content: bytes,
         access: Tuple[int, int, int],
-        sha256: Optional[str],
+        wanted: Optional[Precondition],
         copies: Set[Tuple[int, int]],
+        checks: Sequence[Callable[[str], None]] = (),
     ) -> None:
         self.path = path
         self.changed = False
         self._content = content
         self._mode = access[0]
         self._owner = access[1:]
-        self._sha256 = sha256
+        self._wanted = wanted
         self._copies = copies
+        self._checks = checks
         self._place: Optional[Place] = None
         self._new = b""
         self._old = b""
@@ -85,12 +91,16 @@ class FileWrite:
             raise StepError("%s: its directory is missing" % plain_line(self.path))
         sweep_leftovers(place)
         before = place.stat()
+        attributes: Dict[str, bytes] = {}
         if before is not None:
             if not stat.S_ISREG(before.st_mode):
                 raise StepError(plain_line(self.path) + " is no regular file any more")
-            self._copy_old(place, before)
-        else:
-            self._stage(place, {})
+            attributes = self._copy_old(place, before)
+        elif self._wanted is not None and self._wanted.type != "missing":
+            raise StepError(plain_line(self.path) + " was removed by somebody else just now")
+        self._stage(place, self.new_content(), attributes)
+        for check in self._checks:
+            check(os.path.join(os.path.dirname(self.path), os.fsdecode(self._new)))
         now = place.stat()
         if (now and identity(now)) != (before and identity(before)):
             raise StepError(plain_line(self.path) + " was changed by somebody else just now")
@@ -98,6 +108,20 @@ class FileWrite:
         self.changed = True
         self._new = b""
         os.fsync(place.parent)
+
+    def new_content(self) -> bytes:
+        """What is to be written, asked for once the old file is staged. Raises OSError, StepError."""
+        return self._content
+
+    def old_content(self) -> bytes:
+        """The bytes that are replaced, from our own copy of them; none where there was no file. Raises StepError."""
+        if self._place is None or not self._old:
+            return b""
+        with os.fdopen(os.open(self._old, PLACE_READ_FLAGS, dir_fd=self._place.parent), "rb") as file:
+            data = file.read(MAX_READ_BACK + 1)
+        if len(data) > MAX_READ_BACK:
+            raise StepError("%s is larger than %d bytes" % (plain_line(self.path), MAX_READ_BACK))
+        return data
 
     def settle(self) -> None:
         """Everything is on disk already."""
@@ -120,13 +144,11 @@ class FileWrite:
                 os.unlink(place.name, dir_fd=place.parent)
             self._old = b""
             os.fsync(place.parent)
-        self.keep()
+        self._drop_old()
 
     def keep(self) -> None:
         """Drops the copy of the old bytes."""
-        if self._place is not None and self._old:
-            os.unlink(self._old, dir_fd=self._place.parent)
-            self._old = b""
+        self._drop_old()
 
     def close(self) -> None:
         """Closes the directory."""
@@ -134,17 +156,23 @@ class FileWrite:
             self._place.close()
             self._place = None
 
+    def _drop_old(self) -> None:
+        if self._place is not None and self._old:
+            os.unlink(self._old, dir_fd=self._place.parent)
+            self._old = b""
+
     def _aside(self) -> str:
         if self._place is None or not self._old:
             return ""
         old, self._old = self._old, b""
         return set_aside(self._place, old)
 
-    def _copy_old(self, place: Place, before: os.stat_result) -> None:
-        """Stages a copy of the old file that is like it in everything, then the new one with its attributes."""
-        source = place.open(READ_FLAGS)
+    def _copy_old(self, place: Place, before: os.stat_result) -> Dict[str, bytes]:
+        """Stages a copy of the old file that is like it in everything, and answers with its attributes."""
+        source = place.open(PLACE_READ_FLAGS)
         try:
-            if identity(os.fstat(source)) != identity(before):
+            found = os.fstat(source)
+            if identity(found) != identity(before):
                 raise StepError(plain_line(self.path) + " was changed by somebody else just now")
             attributes = read_xattrs("/proc/self/fd/%d" % source)
             name = staged_name(place.name, b"old")
@@ -163,11 +191,23 @@ class FileWrite:
                 os.close(copy)
         finally:
             os.close(source)
-        if self._sha256 is not None and digest != self._sha256:
+        if self._differs(found, digest):
             raise StepError(plain_line(self.path) + " was changed by somebody else just now")
-        self._stage(place, attributes)
+        return attributes
 
-    def _stage(self, place: Place, attributes: Dict[str, bytes]) -> None:
+    def _differs(self, found: os.stat_result, digest: str) -> bool:
+        """Whether the old file, with that digest of its bytes, is another than the preview found."""
+        wanted = self._wanted
+        if wanted is None:
+            return False
+        # A secret can be exchanged under its mask, and a key has no digest here at all: their inodes tell.
+        if wanted.type == "missing" or (wanted.ctime_ns is not None and compare(wanted, found)):
+            return True
+        if wanted.masked:
+            digest = masked_digest(self.old_content())
+        return wanted.sha256 is not None and digest != wanted.sha256
+
+    def _stage(self, place: Place, content: bytes, attributes: Dict[str, bytes]) -> None:
         """Stages the new content. Owner, attributes and mode come before the bytes: nobody reads them too early."""
         name = staged_name(place.name, b"new")
         descriptor = os.open(name, STAGE_FLAGS, 0o600, dir_fd=place.parent)
@@ -176,7 +216,7 @@ class FileWrite:
             os.fchown(descriptor, self._owner[0], self._owner[1])
             copy_xattrs(attributes, descriptor, CONTENT_XATTRS)
             os.fchmod(descriptor, self._mode)
-            write_fully(descriptor, self._content)
+            write_fully(descriptor, content)
             os.fsync(descriptor)
             self._written = os.fstat(descriptor)
         finally:

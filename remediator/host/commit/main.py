@@ -10,13 +10,16 @@ from remediator.host.commit.outcomes import Result
 from remediator.host.commit.preconditions import difference
 from remediator.host.commit.record import log_result
 from remediator.host.commit.request import Request, parse_request
-from remediator.host.commit.transaction import commit_transaction, make_result
+from remediator.host.commit.transaction import commit_transaction, key_difference, make_result
 from remediator.host.common.serve import ProgramError
 
 
-def handle(document: Dict[str, Any]) -> Dict[str, Any]:
-    """The answer to a commit request. Raises ProgramError: `request`, `become`, `state`, `locked`."""
-    request = parse_request(document)
+def handle(document: Dict[str, Any], secret: bytes) -> Dict[str, Any]:
+    """The answer to a commit request. Raises ProgramError: `request`, `become`, `state`, `locked`.
+
+    `secret` is the private key (PEM) that an install_key of source `controller` moves into place; else it is empty.
+    """
+    request = parse_request(document, secret)
     if os.geteuid() != 0:
         raise ProgramError("become", "changing a host needs root there: give -b, or log in as root")
     os.umask(0o077)
@@ -43,6 +46,7 @@ def handle(document: Dict[str, Any]) -> Dict[str, Any]:
 def commit_all(request: Request) -> List[Result]:
     """Every transaction's result, in order. One that ends `broken` holds back those after it."""
     differences = [difference(wanted) for item in request.transactions for wanted in item.preconditions]
+    differences += [key_difference(act, request.secret) for item in request.transactions for act in item.actions]
     changed = [words for words in differences if words]
     if changed:
         reason = "; ".join(changed[:3]) + ("; and %d more" % (len(changed) - 3) if len(changed) > 3 else "")

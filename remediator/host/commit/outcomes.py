@@ -20,6 +20,14 @@ class StepError(Exception):
     """An action, validation, activation or probe failed; what was done so far must be undone."""
 
 
+class ChangedKeyError(StepError):
+    """A private key is not the one that the preview showed."""
+
+
+class KeyLeftError(Exception):
+    """A private key was moved into place and could not be removed from where it was; the message says where."""
+
+
 class LeftAloneError(Exception):
     """Something was not put back, because somebody else has changed it since; the message names it."""
 

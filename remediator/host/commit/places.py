@@ -11,7 +11,7 @@ import struct
 from typing import List, Optional, Tuple
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+PLACE_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 # ioctl_iflags(2): _IOR('f', 1, long), and its immutable and append-only bits.
 GET_FLAGS = 0x80000000 | (struct.calcsize("l") << 16) | (ord("f") << 8) | 1
@@ -59,6 +59,11 @@ class Place:
     def close(self) -> None:
         """Closes the parent."""
         os.close(self.parent)
+
+
+def real_path(path: str) -> str:
+    """Where `path` leads to now, every symlink followed. Raises OSError."""
+    return os.path.realpath(path.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
 
 
 def open_place(path: str, trusted: bool = True) -> Place:

@@ -7,7 +7,14 @@ from typing import List, NamedTuple, Optional
 from remediator.host.commit.outcomes import StepError, plain_line
 
 PROGRAM_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-PROGRAM_ENVIRONMENT = {"LC_ALL": "C", "PATH": ":".join(PROGRAM_DIRECTORIES), "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+PROGRAM_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "PATH": ":".join(PROGRAM_DIRECTORIES),
+    "SYSTEMD_PAGER": "",
+    "SYSTEMD_COLORS": "0",
+    # What openssl makes is the same on every host, whatever that host's own configuration adds to requests.
+    "OPENSSL_CONF": "/dev/null",
+}
 MAX_OUTPUT = 16 * 1024 * 1024
 
 
@@ -31,21 +38,25 @@ def find_program(name: str) -> Optional[str]:
     return next((path for path in paths if os.access(path, os.X_OK)), None)
 
 
-def run_program(name: str, arguments: List[str], seconds: float = 30) -> Finished:
-    """Runs it to its end. Raises StepError where it is missing or does not end within `seconds`."""
+def run_program(name: str, arguments: List[str], seconds: float = 30, given: bytes = b"") -> Finished:
+    """Runs it to its end, with `given` on its standard input.
+
+    Raises StepError where it is missing or does not end within `seconds`.
+    """
     path = find_program(name)
     if path is None:
         raise StepError(name + " is not installed on this host")
     process = subprocess.Popen(
-        [path] + arguments,
-        stdin=subprocess.DEVNULL,
+        # As bytes: Python 3.6 under the C locale cannot encode any other than ASCII itself.
+        [word.encode("utf-8", "surrogateescape") for word in [path] + arguments],
+        stdin=subprocess.PIPE if given else subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=PROGRAM_ENVIRONMENT,
         cwd="/",
     )
     try:
-        output, errors = process.communicate(timeout=seconds)
+        output, errors = process.communicate(given or None, timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()

@@ -8,6 +8,7 @@ from typing import List
 
 from remediator.host.commit.outcomes import Result, plain_line
 from remediator.host.commit.request import Request, Transaction
+from remediator.host.commit.staged_pair import KEY_PATH
 
 LOGGED = ("applied", "rolled_back", "broken")
 LOG_SOCKET = "/dev/log"
@@ -22,7 +23,7 @@ def log_result(request: Request, transaction: Transaction, result: Result) -> No
     """Writes to the host's syslog. A host whose log is missing or stuck loses nothing but these lines."""
     if result.outcome not in LOGGED:
         return
-    targets = [action.path or " ".join(action.rule or ()) for action in transaction.actions]
+    targets = [action.path or " ".join(action.rule or (KEY_PATH,)) for action in transaction.actions]
     lines = []
     for target in dict.fromkeys(targets):
         fields = (request.run, request.who, request.reason, transaction.group, target, result.outcome, result.reason)

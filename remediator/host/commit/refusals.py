@@ -7,7 +7,7 @@ from typing import Dict, Set, Tuple
 
 from remediator.host.commit.outcomes import NotStartedError, plain_line, system_error
 from remediator.host.commit.places import (
-    READ_FLAGS,
+    PLACE_READ_FLAGS,
     Place,
     UntrustedError,
     lock_flag,
@@ -15,11 +15,13 @@ from remediator.host.commit.places import (
     open_place,
     type_name,
 )
+from remediator.host.commit.programs import find_program
 from remediator.host.commit.request import Action, Transaction
-from remediator.host.commit.roots import refusal
+from remediator.host.commit.roots import OWN_SUDOERS, refusal
 
 # For directory entries and blocks that are not quite full, beside the bytes themselves.
 SPACE_MARGIN = 65536
+NEW_BYTES = ("write", "edit", "install_key")
 UNLOCK = "take that away with chattr if it may change, then run this again"
 REMOUNT = "mount it writable if it may change, then run this again"
 ROOM = "make room there, then run this again"
@@ -34,13 +36,15 @@ def refuse_places(transaction: Transaction, roots: Tuple[str, ...]) -> None:
         for action in transaction.actions:
             if action.path is None:
                 continue
-            path = known_path(transaction, action.path, roots)
+            path = known_path(transaction, action.path, roots, needs_digest=action.do == "edit")
+            if action.do == "install_key":
+                refuse_unknown_key(transaction, action.path)
             place = trusted_place(path)
             try:
                 refuse_state(place, action, path in mounts, made)
-                if action.content is not None:
+                if action.do in NEW_BYTES:
                     before = place.stat()
-                    size = len(action.content) + (before.st_size if before is not None else 0) + SPACE_MARGIN
+                    size = new_size(action, before.st_size if before is not None else 0) + SPACE_MARGIN
                     device = os.fstat(place.parent).st_dev
                     _, total, count = needs.get(device, (path, 0, 0))
                     needs[device] = (path, total + size, count + 2)
@@ -54,15 +58,51 @@ def refuse_places(transaction: Transaction, roots: Tuple[str, ...]) -> None:
         raise NotStartedError("refused", system_error(plain_line(str(error.filename or "a path")), error))
 
 
-def known_path(transaction: Transaction, path: str, roots: Tuple[str, ...]) -> str:
-    """The real path that an action on `path` goes to. Raises NotStartedError where it may not."""
-    if all(found.path != path for found in transaction.preconditions):
+def new_size(action: Action, before: int) -> int:
+    """How many bytes the action needs at most, for the new content and a copy of the old one of `before` bytes."""
+    if action.splices is not None:
+        return 2 * before + sum(len(one.content) for one in action.splices)
+    return before + len(action.content or b"")
+
+
+def refuse_unchecked_sudoers(transaction: Transaction) -> None:
+    """Raises NotStartedError where sudo would get a file that visudo did not check: a broken one locks people out."""
+    checked = {step.path for step in transaction.validation if step.do == "sudoers"}
+    for action in transaction.actions:
+        is_sudoers = action.do in NEW_BYTES and transaction.resolved(action.path or "") == OWN_SUDOERS
+        if is_sudoers and (action.path not in checked or action.do == "install_key"):
+            raise NotStartedError("refused", OWN_SUDOERS + ": it is written only where visudo checks it first")
+    if checked and find_program("visudo") is None:
+        why = "visudo is not installed on this host, so what sudo reads cannot be checked before it counts: install "
+        raise NotStartedError("refused", why + "the package that has it (sudo), then run this again")
+
+
+def known_path(transaction: Transaction, path: str, roots: Tuple[str, ...], needs_digest: bool) -> str:
+    """The real path that an action on `path` goes to. Raises NotStartedError where it may not.
+
+    `needs_digest`: the action leans on the bytes that are there, so the transaction must say which.
+    """
+    wanted = transaction.wanted(path)
+    if wanted is None or (needs_digest and wanted.type == "file" and wanted.sha256 is None):
         raise NotStartedError("refused", plain_line(path) + ": the transaction does not say what must be found there")
     real = transaction.resolved(path)
     reason = refusal(real, roots)
     if reason:
         raise NotStartedError("refused", plain_line(path) + ": " + reason)
     return real
+
+
+def refuse_unknown_key(transaction: Transaction, path: str) -> None:
+    """Raises NotStartedError where a file would be replaced of which the transaction does not say which one it is.
+
+    No digest of a key ever travels: only these tell whether it is still the one that the preview saw.
+    """
+    wanted = transaction.wanted(path)
+    if wanted is None or wanted.type == "missing":
+        return
+    if None in (wanted.ino, wanted.dev, wanted.size, wanted.mtime_ns, wanted.ctime_ns):
+        words = ": the transaction does not say which key must be found there (inode, device, size and both times)"
+        raise NotStartedError("refused", plain_line(path) + words)
 
 
 def trusted_place(path: str) -> Place:
@@ -89,7 +129,9 @@ def refuse_state(place: Place, action: Action, is_mount: bool, made: Set[str]) -
         raise NotStartedError("refused", shown + " is no regular file: only those are removed")
     if action.do == "mkdir" and found is not None:
         raise NotStartedError("refused", shown + " is there already")
-    replaces = action.do in ("write", "mkdir", "remove")
+    if action.do == "edit" and type_name(found) != "file":
+        raise NotStartedError("refused", shown + " is no regular file: there is nothing to edit")
+    replaces = action.do in NEW_BYTES + ("mkdir", "remove")
     if replaces and is_mount:
         raise NotStartedError("refused", shown + " is a mount point: only its mode and owner can be changed")
     if read_only(place, found is not None and is_mount):
@@ -104,7 +146,7 @@ def refuse_state(place: Place, action: Action, is_mount: bool, made: Set[str]) -
 
 def own_flag(place: Place) -> str:
     """`immutable`, `append-only` or nothing, for the file or directory itself."""
-    descriptor = place.open(READ_FLAGS)
+    descriptor = place.open(PLACE_READ_FLAGS)
     try:
         return lock_flag(descriptor)
     finally:

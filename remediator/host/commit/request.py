@@ -11,6 +11,9 @@ from remediator.host.common.serve import ProgramError
 
 REQUEST_FORMAT = 1
 MAX_ID = 2**32 - 2
+# Where a daemon listens: HOST:PORT, an IPv6 address in brackets, with its zone or without.
+ADDRESS = re.compile(r"^(?:[A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]):([0-9]{1,5})\Z")
+SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
 
 # What each action and step needs; every other field of it must be null.
@@ -48,10 +51,8 @@ TEXT_FIELDS = (
     "resolved",
     "type",
     "unit",
-    "sha256",
     "subject",
     "source",
-    "public_sha256",
     "address",
 )
 OPTIONAL_FIELDS = {("daemon_reload", "names"), ("docker_ping", "path"), ("containers", "path")}
@@ -127,11 +128,16 @@ class Transaction(NamedTuple):
 
     def resolved(self, path: str) -> str:
         """The real path that `path` had at the preview; `path` itself where no precondition names it."""
-        return next((found.resolved for found in self.preconditions if found.path == path), path)
+        wanted = self.wanted(path)
+        return wanted.resolved if wanted is not None else path
+
+    def wanted(self, path: str) -> Optional[Precondition]:
+        """What the preview found at `path`; None where no precondition names it."""
+        return next((found for found in self.preconditions if found.path == path), None)
 
 
 class Request(NamedTuple):
-    """What one host is asked to do, for whom and why."""
+    """What one host is asked to do, for whom and why. `secret` is the private key (PEM) that came beside it, if any."""
 
     run: str
     host: str
@@ -139,9 +145,10 @@ class Request(NamedTuple):
     reason: str
     roots: Tuple[str, ...]
     transactions: Tuple[Transaction, ...]
+    secret: bytes
 
 
-def parse_request(document: Dict[str, Any]) -> Request:
+def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     """The request, checked. Raises ProgramError (kind `request`) on anything but what this program knows."""
     if not isinstance(document, dict) or document.get("format_version") != REQUEST_FORMAT:
         raise bad_request("its format is not version 1")
@@ -153,7 +160,8 @@ def parse_request(document: Dict[str, Any]) -> Request:
     if not all(isinstance(text, str) and len(text) <= 4096 for text in texts + roots):
         raise bad_request("run, host, who, reason and roots must be text")
     run, host, who, reason = (str(text) for text in texts)
-    return Request(run, host, who, reason, tuple(roots), tuple(parse_transaction(item) for item in transactions))
+    parsed = tuple(parse_transaction(item) for item in transactions)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret)
 
 
 def bad_request(why: str) -> ProgramError:
@@ -199,6 +207,10 @@ def parse_precondition(document: Dict[str, Any]) -> Precondition:
     found = Precondition(*checked_fields(document, Precondition._fields))
     if not found.path or not found.resolved or found.type not in ("missing", "file", "directory", "socket"):
         raise bad_request("a precondition needs path, resolved and a type it knows")
+    # Behind a mask anything may change unseen but for these.
+    identity = (found.sha256, found.ino, found.dev, found.size, found.mtime_ns, found.ctime_ns)
+    if found.masked and (found.type != "file" or None in identity):
+        raise bad_request("a masked file's precondition needs its digest and its identity")
     return found
 
 
@@ -206,6 +218,8 @@ def parse_action(document: Dict[str, Any]) -> Action:
     """One action, with exactly the fields that it needs."""
     action = Action(*checked_fields(document, Action._fields))
     require_fields(document, ACTION_FIELDS, Action._fields)
+    if action.source not in (None, "host", "controller"):
+        raise bad_request("a key comes from the host or from the controller")
     return action
 
 
@@ -215,6 +229,9 @@ def parse_step(document: Dict[str, Any], known: Dict[str, Any]) -> Step:
     require_fields(document, known, Step._fields)
     if step.unit is not None and UNIT_NAME.match(step.unit) is None:
         raise bad_request("a unit's name is not valid")
+    address = ADDRESS.match(step.address or "")
+    if step.address is not None and (address is None or int(address.group(1)) > 65535):
+        raise bad_request("an address is not HOST:PORT")
     return step
 
 
@@ -253,6 +270,9 @@ def checked_field(name: str, value: Any) -> Any:
             return base64.b64decode(value.encode("ascii"), validate=True)
         except (UnicodeEncodeError, binascii.Error):
             raise bad_request("content is not base64")
+    elif name in ("sha256", "public_sha256"):
+        if isinstance(value, str) and SHA256.match(value) is not None:
+            return value
     elif name in TEXT_FIELDS:
         if isinstance(value, str) and "\0" not in value:
             return value

@@ -1,15 +1,14 @@
-"""Validations, activations and probes: the closed set of what is done beside writing."""
+"""Activations and probes: the closed set of what is done once everything is written."""
 
-import json
-import os
 import stat
 import time
-from typing import Any, Dict, List, Optional, Set, Tuple
+from typing import List, Optional, Set
 
 from remediator.host.commit.docker import DOCKER_SOCKET, DOCKER_UNIT, docker_ping, running_containers
 from remediator.host.commit.kernel_audit import loaded_rules, rule_form
+from remediator.host.commit.mutual_tls import probe_mutual_tls
 from remediator.host.commit.outcomes import NotStartedError, StepError, plain_line
-from remediator.host.commit.places import READ_FLAGS, open_place
+from remediator.host.commit.places import open_place
 from remediator.host.commit.request import Step, Transaction
 from remediator.host.commit.units import (
     POLL_SECONDS,
@@ -20,56 +19,11 @@ from remediator.host.commit.units import (
     unit_state,
     wait_until_active,
 )
-from remediator.host.common.audit_rules import parse_rules
 
-MAX_VALIDATED = 16 * 1024 * 1024
 # How long a service may take to answer again after its activation.
 PROBE_SECONDS = 60.0
+# What must hold of the old state too: a service that was put back must be well, and no more than that.
 HEALTH_PROBES = ("unit_active", "docker_ping", "containers")
-
-
-def validate(step: Step, path: str) -> None:
-    """Raises StepError unless the file at the real `path` is what its readers accept."""
-    shown = plain_line(step.path or path)
-    data = read_file(path)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise StepError(shown + " is not UTF-8")
-    if step.do == "json":
-        try:
-            json.loads(text, object_pairs_hook=unique_keys)
-        except (ValueError, RecursionError):
-            raise StepError(shown + " is not JSON, or repeats a key")
-    elif step.do == "yaml_text":
-        if any(line.startswith("\t") for line in text.split("\n")):
-            raise StepError(shown + " has a tab where YAML wants spaces")
-    else:
-        wrong = [rule.line for rule in parse_rules(text) if rule.form is None]
-        if wrong:
-            raise StepError("%s: auditctl cannot read line %d" % (shown, wrong[0]))
-
-
-def unique_keys(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
-    """A JSON object whose keys differ. Raises ValueError."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("duplicate key")
-    return found
-
-
-def read_file(path: str) -> bytes:
-    """A regular file's bytes, up to MAX_VALIDATED. Raises OSError, StepError."""
-    place = open_place(path)
-    try:
-        descriptor = place.open(READ_FLAGS)
-    finally:
-        place.close()
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(MAX_VALIDATED + 1)
-    if len(data) > MAX_VALIDATED:
-        raise StepError("%s is larger than %d bytes" % (plain_line(path), MAX_VALIDATED))
-    return data
 
 
 def activate(step: Step) -> None:
@@ -126,6 +80,8 @@ def probe(step: Step, path: Optional[str], running: Set[str], activated: bool) -
         wait_until_active(step.unit, time.monotonic() + patience, SETTLE_SECONDS if activated else 0.0)
     elif step.do in ("docker_ping", "containers"):
         probe_docker(step, running, PROBE_SECONDS if activated else 0.0)
+    elif step.do == "mutual_tls" and path is not None:
+        probe_mutual_tls(step, path, PROBE_SECONDS if activated else 0.0)
 
 
 def probe_access(step: Step, path: str) -> None:

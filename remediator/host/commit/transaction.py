@@ -1,19 +1,28 @@
 """One transaction from its checks to its proof; or, when anything fails, back to exactly what was there."""
 
-from typing import List, NamedTuple, Optional, Set, Tuple, Union
+from typing import List, NamedTuple, Set, Tuple
 
-from remediator.host.commit.access import AccessChange
-from remediator.host.commit.files import DirectoryMade, FileRemoval, FileWrite
-from remediator.host.commit.kernel_audit import RuleChange, audit_locked, rule_form
-from remediator.host.commit.outcomes import LeftAloneError, NotStartedError, Result, StepError, plain_line, system_error
+from remediator.host.commit.kernel_audit import audit_locked, rule_form
+from remediator.host.commit.openssl import require_openssl, require_subject
+from remediator.host.commit.outcomes import (
+    ChangedKeyError,
+    KeyLeftError,
+    LeftAloneError,
+    NotStartedError,
+    Result,
+    StepError,
+    plain_line,
+    system_error,
+)
 from remediator.host.commit.places import UntrustedError
 from remediator.host.commit.preconditions import difference
-from remediator.host.commit.refusals import refuse_places
+from remediator.host.commit.refusals import refuse_places, refuse_unchecked_sudoers
 from remediator.host.commit.request import Action, Request, Step, Transaction
-from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units, validate
-from remediator.host.commit.units import last_log_lines, refuse_foreign_reload
-
-Work = Union[FileWrite, FileRemoval, DirectoryMade, AccessChange, RuleChange]
+from remediator.host.commit.staged_pair import KEY_PATH, REQUEST_PATH
+from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units
+from remediator.host.commit.units import last_log_lines, refuse_foreign_reload, telling_line, unit_is_down
+from remediator.host.commit.validations import validate
+from remediator.host.commit.work import Work, key_source, make_work, validated_staged
 
 
 class Progress(NamedTuple):
@@ -37,12 +46,11 @@ def commit_transaction(transaction: Transaction, request: Request) -> Result:
     except (StepError, OSError) as error:
         return make_result(transaction, "refused", failure_reason(error))
     try:
-        carry_out(transaction, progress)
+        carry_out(transaction, progress, request.secret)
     # Whatever went wrong, a defect of ours included: the host must be put back before anything is said.
     except Exception as error:  # noqa: BLE001
         return roll_back(transaction, progress, error)
-    close_all(progress, keep=True)
-    return make_result(transaction, "applied", "")
+    return make_result(transaction, "applied", close_all(progress, keep=True))
 
 
 def check_transaction(transaction: Transaction, request: Request) -> None:
@@ -57,6 +65,36 @@ def check_transaction(transaction: Transaction, request: Request) -> None:
         rule_form(rule)
     if rules and audit_locked():
         raise NotStartedError("refused", "the kernel's audit rules are locked (enabled 2) until the next reboot")
+    refuse_unchecked_sudoers(transaction)
+    for action in transaction.actions:
+        check_key(action, request.secret)
+
+
+def key_difference(action: Action, secret: bytes) -> str:
+    """How the key of an install_key differs from the previewed one; empty where it does not.
+
+    A key that is not there or cannot serve is no difference: it is its own transaction's refusal.
+    """
+    if action.do == "install_key":
+        try:
+            key_source(action, secret).key()
+        except ChangedKeyError as error:
+            return plain_line(action.path or "") + ": " + str(error)
+        except (StepError, OSError):
+            pass
+    return ""
+
+
+def check_key(action: Action, secret: bytes) -> None:
+    """Raises StepError where a key could not be made or cannot serve, NotStartedError (stale) where it is another."""
+    if action.do == "make_key":
+        require_subject(action.subject or "")
+        require_openssl()
+    elif action.do == "install_key":
+        words = key_difference(action, secret)
+        if words:
+            raise NotStartedError("stale", words)
+        key_source(action, secret).key()
 
 
 def hold_foreign_reload(transaction: Transaction) -> None:
@@ -66,51 +104,23 @@ def hold_foreign_reload(transaction: Transaction) -> None:
             refuse_foreign_reload(step.names or ())
 
 
-def carry_out(transaction: Transaction, progress: Progress) -> None:
+def carry_out(transaction: Transaction, progress: Progress, secret: bytes) -> None:
     """Writes, validates, activates and probes. Raises StepError, OSError, UntrustedError."""
     for action in transaction.actions:
-        work = make_work(transaction, action, progress.copies)
+        work = make_work(transaction, action, progress.copies, secret)
         progress.done.append(work)
         work.do()
     for work in progress.done:
         work.settle()
     for step in transaction.validation:
-        validate(step, transaction.resolved(step.path or ""))
+        if not validated_staged(transaction, step):
+            validate(step, transaction.resolved(step.path or ""))
     for step in transaction.activation:
         progress.activated.append(step)
         activate(step)
     for step in transaction.probe:
-        path = transaction.resolved(step.path) if step.do == "mode_is" and step.path else None
+        path = transaction.resolved(step.path) if step.do in ("mode_is", "mutual_tls") and step.path else None
         probe(step, path, progress.running, bool(progress.activated))
-
-
-def make_work(transaction: Transaction, action: Action, copies: Set[Tuple[int, int]]) -> Work:
-    """The work of one action. Raises StepError on an action that is not in the closed set."""
-    if action.rule is not None:
-        return RuleChange(action.rule, action.do == "audit_add")
-    path = transaction.resolved(action.path or "")
-    wanted = next((found for found in transaction.preconditions if found.path == action.path), None)
-    kind = wanted.type if wanted is not None and wanted.type != "missing" else "file"
-    if action.do == "chmod":
-        return AccessChange(path, kind_made(transaction, action, kind), action.mode, None, copies)
-    if action.do == "chown":
-        return AccessChange(
-            path, kind_made(transaction, action, kind), None, (action.uid or 0, action.gid or 0), copies
-        )
-    if action.do == "remove":
-        return FileRemoval(path)
-    access = (action.mode or 0, action.uid or 0, action.gid or 0)
-    if action.do == "mkdir":
-        return DirectoryMade(path, *access)
-    if action.do == "write" and action.content is not None:
-        return FileWrite(path, action.content, access, wanted.sha256 if wanted is not None else None, copies)
-    raise StepError("commit has no action " + plain_line(action.do))
-
-
-def kind_made(transaction: Transaction, action: Action, kind: str) -> str:
-    """What an action's path is by then: a directory where this transaction makes one."""
-    made = any(other.do == "mkdir" and other.path == action.path for other in transaction.actions)
-    return "directory" if made else kind
 
 
 def roll_back(transaction: Transaction, progress: Progress, failure: Exception) -> Result:
@@ -118,6 +128,8 @@ def roll_back(transaction: Transaction, progress: Progress, failure: Exception) 
     reason = failure_reason(failure)
     began = any(work.changed for work in progress.done) or bool(progress.activated)
     log = failure_log(transaction) if progress.activated else ""
+    if log:
+        reason += down_because(transaction, log)
     trouble = []
     for work in reversed(progress.done):
         try:
@@ -157,6 +169,12 @@ def failure_log(transaction: Transaction) -> str:
     return last_log_lines(units[0]) if units else ""
 
 
+def down_because(transaction: Transaction, log: str) -> str:
+    """What the first service says of itself in `log`, where it is down: systemd's words seldom tell why."""
+    words = telling_line(log)
+    return "; its log says: " + words if words and unit_is_down(serving_units(transaction)[0]) else ""
+
+
 def failure_reason(failure: Exception, path: str = "") -> str:
     """A failure as one sentence without contents."""
     if isinstance(failure, OSError):
@@ -167,19 +185,33 @@ def failure_reason(failure: Exception, path: str = "") -> str:
     return "a defect of remediator's own (%s)" % type(failure).__name__
 
 
-def close_all(progress: Progress, keep: bool) -> None:
-    """Drops what was set aside for putting back (`keep`: the new state stands) and closes what is open."""
+def close_all(progress: Progress, keep: bool) -> str:
+    """Drops what was set aside for putting back (`keep`: the new state stands) and closes what is open.
+
+    Answers with what somebody must remove by hand, empty for nothing.
+    """
+    left = []
     for work in progress.done:
         if keep:
             try:
                 work.keep()
-            except OSError:
+            except KeyLeftError as error:
+                left.append(plain_line(str(error), 1000))
+            except (StepError, OSError):
                 pass  # a staged copy more: the next write of this path sweeps it
         work.close()
+    return "; ".join(left)
 
 
 def make_result(transaction: Transaction, outcome: str, reason: str, log: str = "") -> Result:
     """The transaction's end."""
-    paths: List[Optional[str]] = [action.path for action in transaction.actions] if outcome == "applied" else []
-    written = list(dict.fromkeys(path for path in paths if path is not None))
+    paths = [path for action in transaction.actions for path in written_paths(action)]
+    written = list(dict.fromkeys(paths)) if outcome == "applied" else []
     return Result(transaction.group, outcome, reason, transaction.digest, written, log)
+
+
+def written_paths(action: Action) -> List[str]:
+    """The paths that an action writes."""
+    if action.do == "make_key":
+        return [KEY_PATH, REQUEST_PATH]
+    return [action.path] if action.path is not None else []

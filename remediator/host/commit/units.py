@@ -11,6 +11,7 @@ from remediator.host.commit.programs import find_program, run_program
 DEFAULT_TIMEOUT = 300.0
 LONGEST_TIMEOUT = 1800.0
 RELOAD_SECONDS = 180.0
+RELOAD_PROPERTIES = "Id,NeedDaemonReload,Transient"
 # A unit counts as active once it has kept its main process for this long after its activation.
 SETTLE_SECONDS = 2.0
 MAX_RESTARTS = 3
@@ -19,6 +20,10 @@ TIME_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|min|month|s|h|d|w|y)")
 TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 LOG_LINES = 20
 LOG_WIDTH = 300
+# A line of the journal up to its message, the service manager's own lines, and the words of a daemon that gives up.
+LOG_HEAD = re.compile(r"^.{1,200}?\[[0-9]+\]: ")
+MANAGER = re.compile(r"\ssystemd\[[0-9]+\]: ")
+COMPLAINT = re.compile(r"(?i)level=(?:error|fatal)|\bfail|\berror|\bunable\b|\bcan ?not\b|\bcould not\b|\bdenied\b")
 # What may stand in a service's log and must not leave the host: passwords in addresses, values of secret options.
 SECRETS = (
     (re.compile(r"(://[^/\s:@]*:)[^@/\s]+@"), r"\1xxxx@"),
@@ -115,7 +120,7 @@ def control_unit(arguments: List[str], seconds: float) -> None:
 
 def refuse_foreign_reload(units: Sequence[str]) -> None:
     """Raises NotStartedError (held) where a daemon-reload would also activate changed files of other units."""
-    answer = run_program("systemctl", ["show", "--no-pager", "-p", "Id,NeedDaemonReload", "--", "*"], RELOAD_SECONDS)
+    answer = run_program("systemctl", ["show", "--no-pager", "-p", RELOAD_PROPERTIES, "--", "*"], RELOAD_SECONDS)
     if answer.status != 0:
         raise NotStartedError(
             "held", "systemctl does not say which units wait for a daemon-reload: " + answer.complaint()
@@ -123,7 +128,9 @@ def refuse_foreign_reload(units: Sequence[str]) -> None:
     waiting = []
     for block in answer.output.split("\n\n"):
         found = dict(line.partition("=")[::2] for line in block.split("\n") if "=" in line)
-        if found.get("NeedDaemonReload") == "yes" and found.get("Id") not in units:
+        # A scope is its program's own and nobody's file: systemd 252 says so of one as soon as it has limits.
+        transient = found.get("Transient") == "yes"
+        if found.get("NeedDaemonReload") == "yes" and not transient and found.get("Id") not in units:
             waiting.append(plain_line(found.get("Id", ""), 100))
     if waiting:
         names = ", ".join(waiting[:5]) + (" and %d more" % (len(waiting) - 5) if len(waiting) > 5 else "")
@@ -132,6 +139,20 @@ def refuse_foreign_reload(units: Sequence[str]) -> None:
             "a daemon-reload would also activate changed unit files that are not ours (%s): run systemctl "
             "daemon-reload when that is wanted, then apply again" % names,
         )
+
+
+def unit_is_down(unit: str) -> bool:
+    """Whether a unit is known not to be active."""
+    try:
+        return not unit_state(unit).startswith("active ")
+    except StepError:
+        return False
+
+
+def telling_line(log: str) -> str:
+    """The last of these lines in which the service itself, and not systemd, complains; empty where none does."""
+    own = [line for line in log.split("\n") if COMPLAINT.search(line) is not None and MANAGER.search(line) is None]
+    return LOG_HEAD.sub("", own[-1]) if own else ""
 
 
 def last_log_lines(unit: str) -> str:

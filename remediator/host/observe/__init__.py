@@ -24,11 +24,19 @@ PARTS = (
     "observe/version_sort.py",
     "observe/audit.py",
     "observe/machine.py",
+    "observe/login_environment.py",
     "observe/later.py",
     "observe/main.py",
 )
 
 LATER = {
+    "docker_tls": (
+        "observe/public_keys.py",
+        "observe/kernel_sockets.py",
+        "observe/handshake.py",
+        "observe/docker_listeners.py",
+    ),
+    "docker_clients": ("observe/docker_clients.py",),
     "kubernetes": (
         "observe/yaml_block.py",
         "observe/manifests.py",

@@ -6,12 +6,15 @@ import sys
 from remediator.host.observe.audit import in_first_namespaces
 from remediator.host.observe.command import Finished
 from remediator.host.observe.names import text_of
+from remediator.host.observe.patterns import pattern
 from remediator.host.observe.reading import is_there, read_proc, read_quietly
 from remediator.host.observe.words import parse_environment_file
 
 MYPY = False
 if MYPY:
     from typing import Any
+
+DOCKER_VERSION = pattern(r"Docker version ([^\s,]{1,100})")
 
 
 def host_facts() -> "dict[str, Any]":
@@ -42,6 +45,12 @@ def container_kind() -> "str | None":
     if in_first_namespaces():
         return None
     return "docker" if is_there("/.dockerenv") else "unknown"
+
+
+def docker_cli_version(finished: "Finished") -> "str | None":
+    """The version in `Docker version 20.10.24+dfsg1, build 297e128`; None for what is no CLI of Docker's."""
+    found = DOCKER_VERSION.match(finished.output)
+    return found.group(1) if found is not None else None
 
 
 def package_versions(finished: "Finished") -> "dict[str, str | None]":

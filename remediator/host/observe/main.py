@@ -6,13 +6,17 @@ import signal
 from remediator.host.common.serve import ProgramError, failure_text
 from remediator.host.observe.audit import audit_facts, in_first_namespaces
 from remediator.host.observe.cluster import cluster_references
-from remediator.host.observe.command import PACKAGE_NAMES, UNIT_NAMES, Finished, Running
+from remediator.host.observe.command import PACKAGE_NAMES, UNIT_NAMES, Finished, Running, program_paths
 from remediator.host.observe.containerd import containerd_references
 from remediator.host.observe.docker import DockerHost, docker_references
+from remediator.host.observe.docker_clients import docker_clients
+from remediator.host.observe.docker_listeners import docker_listeners
 from remediator.host.observe.later import load_later
-from remediator.host.observe.machine import host_facts, package_versions
+from remediator.host.observe.login_environment import content_trust_references, login_environment
+from remediator.host.observe.machine import docker_cli_version, host_facts, package_versions
 from remediator.host.observe.processes import HostProcess, main_process
-from remediator.host.observe.reading import is_there
+from remediator.host.observe.public_keys import note_public_keys
+from remediator.host.observe.reading import is_there, read_quietly
 from remediator.host.observe.references import HostReference, absent, unknown
 from remediator.host.observe.state import HostState
 from remediator.host.observe.units import SYSTEMD_RUNS, units_from_disk, units_from_systemctl
@@ -89,6 +93,9 @@ def handle(request: "dict[str, Any]") -> "dict[str, Any]":
         document["docker"] = docker.ask(with_containers=True)
     if "audit" in wanted["sections"]:
         document["audit"] = audit_facts(state, answers.get("audit_state"), answers.get("audit_rules"))
+    if "login_environment" in wanted["sections"]:
+        attempt(state, lambda: document.update(login_environment=login_environment()))
+    document.update(docker_sections(state, docker, wanted["sections"], answers.get("docker_cli")))
     document["files"] = state.files.answer()
     document["problems"] = state.files.problems
     return document
@@ -109,6 +116,8 @@ def start_commands(sections: "list[str]") -> "dict[str, Running]":
         names.append("units")
     if "audit" in sections and os.geteuid() == 0 and in_first_namespaces():
         names += ["audit_state", "audit_rules"]
+    if "docker_cli" in sections:
+        names.append("docker_cli")
     if "packages" in sections:
         names += ["dpkg"] if is_there("/var/lib/dpkg/status") else ["rpm"]
     return {name: Running(name) for name in names}
@@ -148,6 +157,7 @@ def observe_references(state: "HostState", docker: "DockerHost", names: "list[st
     known: "dict[str, HostReference]" = {}
     collect(state, known, lambda: docker_references(state, docker))
     collect(state, known, lambda: containerd_references(state, docker))
+    collect(state, known, lambda: content_trust_references(names))
     if any(state.units[name].load == "loaded" for name in CLUSTER_UNITS):
         load_later("kubernetes")
         collect(state, known, lambda: cluster_references(state))
@@ -163,9 +173,14 @@ def observe_references(state: "HostState", docker: "DockerHost", names: "list[st
 def collect(
     state: "HostState", known: "dict[str, HostReference]", family: "Callable[[], dict[str, HostReference]]"
 ) -> None:
-    """Adds what one family of references stands for. A fault in one must not take the others' answers along."""
+    """Adds what one family of references stands for."""
+    attempt(state, lambda: known.update(family()))
+
+
+def attempt(state: "HostState", part: "Callable[[], None]") -> None:
+    """Observes one part. A fault in it must not take the others' answers along."""
     try:
-        known.update(family())
+        part()
     except Exception as error:  # noqa: BLE001
         state.failures.append("observing it failed there: " + failure_text(error))
         state.files.problem(state.failures[-1])
@@ -179,6 +194,29 @@ def observe_files(state: "HostState", wanted: "dict[str, list[str]]") -> None:
             state.files.add(path, name in contents)
     for path in wanted["paths"]:
         state.files.add(path, path in contents)
+
+
+def docker_sections(
+    state: "HostState", docker: "DockerHost", sections: "list[str]", cli: "Finished | None"
+) -> "dict[str, Any]":
+    """What was asked for of the daemon's TLS and of its clients; a fault in one leaves the others answered."""
+    document: "dict[str, Any]" = {}
+    if cli is not None:
+        version = document["docker_cli"] = docker_cli_version(cli)
+        paths = program_paths("docker")
+        reason = "its Docker CLI is %s" % version if version is not None else "there is no Docker CLI on this host"
+        if version is None and paths:
+            reason = "its Docker CLI, %s, does not say its version" % paths[0]
+        state.system("docker_client", version is not None or bool(paths), reason)
+    if "docker_tls" in sections:
+        load_later("docker_tls")
+        attempt(state, lambda: note_public_keys(state, docker))
+        attempt(state, lambda: document.update(docker_listeners=docker_listeners(state, docker)))
+    if "docker_clients" in sections:
+        load_later("docker_clients")
+        passwd = read_quietly("/etc/passwd", 4194304)
+        attempt(state, lambda: document.update(docker_clients=docker_clients(state, passwd)))
+    return document
 
 
 def packages(answers: "dict[str, Finished]") -> "dict[str, str | None]":

@@ -12,7 +12,7 @@ MASK = b"x"
 # Names of options, variables and keys whose value is a secret. `key` alone is not: it names files (tlskey) and labels.
 SECRET_NAME = pattern(
     rb"pass(?:word|wd|phrase)?(?![a-z])|token|secret|credential|bearer|cookie|private[-_.]?key(?![-_.]?file)|"
-    rb"(?:api|access|auth|account|shared|encryption|license)[-_.]?key|key[-_.]?data|(?:^|[-_.])(?:auth|pwd)$|"
+    rb"(?:api|access|auth|account|shared|encryption|license)[-_.]?key|key[-_.]?data|(?<![a-z0-9])(?:auth|pwd)(?![-a-z0-9_.])|"
     rb"sas[-_.]?url|connection[-_.]?string|\bdsn\b",
     re.IGNORECASE,
 )
@@ -29,6 +29,8 @@ MAX_NAME = 128
 # What stands between a name and its value. A blank alone does so after an option (`--token abc`).
 JOIN = pattern(rb"[\"']?[ \t]*[=:][ \t]*|[ \t]+(?![-\s])")
 BARE = pattern(rb"[^\s\"'\\]*")
+# Certificates are public, and their base64 may hold any word. Each begins as the DER of one does.
+CERTIFICATE = pattern(rb"-----BEGIN CERTIFICATE-----\r?\nMI[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----")
 JSON_TOKEN = pattern(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 
 
@@ -42,6 +44,8 @@ def mask_content(content: "bytes") -> "tuple[bytes, list[tuple[int, int]]]":
     is_json = content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{")
     spans = json_secrets(content) if is_json else text_secrets(content)
     spans += [(found.start(1), found.end(1)) for found in USERINFO.finditer(content)]
+    if spans and b"-----BEGIN CERTIFICATE-----" in content:
+        spans = outside_certificates(content, spans)
     masked = bytearray(content)
     merged: "list[tuple[int, int]]" = []
     for first, end in sorted(spans):
@@ -50,6 +54,19 @@ def mask_content(content: "bytes") -> "tuple[bytes, list[tuple[int, int]]]":
             masked[start:end] = MASK * (end - start)
             merged.append((start, end))
     return bytes(masked), [(start, end - start) for start, end in merged]
+
+
+def outside_certificates(content: "bytes", spans: "list[tuple[int, int]]") -> "list[tuple[int, int]]":
+    """Those of `spans` that do not lie within a certificate."""
+    inside = [(found.start(), found.end()) for found in CERTIFICATE.finditer(content)]
+    outside = []
+    position = 0
+    for start, end in sorted(spans):
+        while position < len(inside) and inside[position][1] <= start:
+            position += 1
+        if position == len(inside) or start < inside[position][0] or end > inside[position][1]:
+            outside.append((start, end))
+    return outside
 
 
 def mask_text(text: "str") -> "str":

@@ -13,18 +13,19 @@ class UnreadableError(Exception):
     """A file could not be read; str() says why, in words for the user."""
 
 
-def open_regular(path: "bytes") -> "int":
+def open_regular(path: "bytes", directory: "int | None" = None) -> "int":
     """A read-only descriptor of the regular file `path`, whose access time stays as it is where that is permitted.
 
-    Raises UnreadableError for what is no regular file, OSError for what cannot be opened.
+    A relative path is looked up in `directory`, a descriptor. Raises UnreadableError for what is no regular file,
+    OSError for what cannot be opened.
     """
-    if not stat.S_ISREG(os.lstat(path).st_mode):
+    if not stat.S_ISREG(os.lstat(path, dir_fd=directory).st_mode):
         raise UnreadableError("not a regular file")
     try:
-        descriptor = os.open(path, READ_FLAGS | os.O_NOATIME)
+        descriptor = os.open(path, READ_FLAGS | os.O_NOATIME, dir_fd=directory)
     except PermissionError:
         # O_NOATIME is for owners and root only.
-        descriptor = os.open(path, READ_FLAGS)
+        descriptor = os.open(path, READ_FLAGS, dir_fd=directory)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnreadableError("not a regular file")

@@ -68,6 +68,22 @@ def test_a_path_that_is_not_plain_is_never_changed(path: str) -> None:
     assert "not absolute and plain" in refusal(path, ())
 
 
-@pytest.mark.parametrize("path", ["/etc/shadow", "/etc/sudoers.d/ops", "/etc/ssh/sshd_config", "/etc/pam.d/sshd"])
+def test_one_file_of_sudos_is_ours() -> None:
+    assert refusal("/etc/sudoers.d/remediator-docker-content-trust", ()) == ""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/etc/shadow",
+        "/etc/sudoers",
+        "/etc/sudoers.d/ops",
+        "/etc/sudoers.d/remediator-docker-content-trust2",
+        "/etc/sudoers.d/remediator-docker-content-trust/x",
+        "/etc/sudoers.d/.remediator-docker-content-trust",
+        "/etc/ssh/sshd_config",
+        "/etc/pam.d/sshd",
+    ],
+)
 def test_what_decides_who_may_log_in_is_never_changed(path: str) -> None:
     assert "log-ins" in refusal(path, ("/etc/ssh", "/etc"))

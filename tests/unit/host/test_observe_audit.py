@@ -1,5 +1,6 @@
 """What observe says of audit, beyond what auditctl answers."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -116,5 +117,5 @@ def test_a_command_that_prints_without_end_is_killed(monkeypatch: pytest.MonkeyP
 
 
 def test_programs_are_found_in_the_systems_directories_only() -> None:
-    assert find_program("sh") in ("/usr/bin/sh", "/bin/sh")
+    assert find_program("sh") == os.path.realpath("/bin/sh")
     assert find_program("no-such-program-here") is None

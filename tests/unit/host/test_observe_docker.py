@@ -1,7 +1,9 @@
 """What Docker's and containerd's references stand for, from units and configuration files that really lie on a disk."""
 
+import base64
 import json
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from remediator.host.observe.command import UNIT_NAMES
 from remediator.host.observe.containerd import containerd_references
 from remediator.host.observe.docker import DockerHost, docker_references
 from remediator.host.observe.docker_api import MAX_BODY, DaemonError, ask_daemon, docker_facts
+from remediator.host.observe.main import observe_files, observe_references
 from remediator.host.observe.references import HostReference
 from remediator.host.observe.state import HostState
 from remediator.host.observe.units import HostUnit, unit_from_block
@@ -290,3 +293,59 @@ def test_a_daemon_that_never_answers_is_given_up(tmp_path: Path) -> None:
     with pytest.raises(DaemonError, match="does not answer"):
         ask_daemon(str(tmp_path / "s"), "/info", time.monotonic() + 0.3)
     line.close()
+
+
+def test_drop_ins_are_told_apart_by_their_unit_and_keep_the_order_in_which_systemd_applies_them(tmp_path: Path) -> None:
+    service = [f"{tmp_path}/run/docker.service.d/50-b.conf", f"{tmp_path}/etc/docker.service.d/60-a.conf"]
+    found = references(
+        docker_service=exec_start("/d") + "\nDropInPaths=" + " ".join(service),
+        docker_socket=f"DropInPaths={tmp_path}/etc/docker.socket.d/10.conf",
+    )
+    assert found["@docker.unit_drop_ins"].paths == [
+        (service[0], "docker.service"),
+        (service[1], "docker.service"),
+        (f"{tmp_path}/etc/docker.socket.d/10.conf", "docker.socket"),
+    ]
+
+
+def make_certificate(path: Path) -> bytes:
+    """A certificate, with its key beside it."""
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=a", "-days", "2"]
+    files = ["-out", str(path), "-keyout", str(path.with_suffix(".key"))]
+    subprocess.run(["openssl", *words, *files], check=True, capture_output=True)
+    return path.read_bytes()
+
+
+def test_everything_that_tls_is_decided_from_is_read_out_when_it_is_asked_for(config: Path, tmp_path: Path) -> None:
+    files = {
+        "unit_file": "[Service]\nExecStart=/d\n",
+        "unit_drop_ins": "[Service]\nEnvironment=A=1\n",
+        "environment_file": "DOCKER_OPTS=--debug\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    certificate = make_certificate(tmp_path / "cert.pem")
+    config.write_text(json.dumps({"tlscacert": f"{tmp_path}/cert.pem", "tlskey": f"{tmp_path}/cert.key"}))
+    block = exec_start(f"/d --config-file={config} --tlscert={tmp_path}/cert.pem")
+    block += f"\nFragmentPath={tmp_path}/unit_file\nDropInPaths={tmp_path}/unit_drop_ins"
+    block += f"\nEnvironmentFiles={tmp_path}/environment_file (ignore_errors=yes)"
+    state = state_of(docker_service=block)
+    names = ["@docker." + name for name in (*files, "config_file", "tlscacert", "tlscert", "tlskey")]
+    observe_references(state, DockerHost(state), names)
+    observe_files(state, {"contents": names, "paths": []})
+    facts = state.files.answer()
+    for name, content in files.items():
+        assert base64.b64decode(facts[f"{tmp_path}/{name}"]["content"]).decode() == content
+    assert base64.b64decode(facts[str(config)]["content"]) == config.read_bytes()
+    assert base64.b64decode(facts[f"{tmp_path}/cert.pem"]["content"]) == certificate
+    assert "masked" not in facts[f"{tmp_path}/cert.pem"]
+    assert "content" not in facts[f"{tmp_path}/cert.key"]
+
+
+def test_a_certificate_with_its_key_in_one_file_stays_on_the_host(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path / "cert.pem")
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate + (tmp_path / "cert.key").read_bytes())
+    facts = state_of().files.add(str(both), content=True)
+    assert "content" not in facts
+    assert "private key" in facts["error"]

@@ -47,6 +47,9 @@ def masked(content: bytes) -> bytes:
         ("DB_CONNECTION_STRING=Server=h;Pwd=abc1", "Pwd=abc1"),
         ("encryption_key: abc1", "abc1"),
         ("password: 'abc1'", "abc1"),
+        ("DB_PWD=abc1\nX=1\n", "abc1"),
+        ("Environment=MY_AUTH=abc1 X=1", "abc1"),
+        ("registry_auth: abc1\nb: c\n", "abc1"),
     ],
 )
 def test_secrets_are_masked(content: str, secret: str) -> None:
@@ -63,12 +66,38 @@ def test_secrets_are_masked(content: str, secret: str) -> None:
         "--authentication-token-webhook=true --authentication-token-webhook-cache-ttl=2m0s",
         "DOCKER_OPTS=--tlskey=/k.pem",
         "--kubelet-client-key=/etc/kubernetes/pki/apiserver-kubelet-client.key",
+        "-w /var/log/auth.log -p wa -k auth\n--auth-mode=abc oauth2=abc auth_provider=abc\n",
         "## token bucket\n# the password is elsewhere\n",
         "KUBELET_ARGS=--kubeconfig=/etc/kubernetes/kubelet.conf --token-auth-file=/x",
     ],
 )
 def test_what_is_no_secret_stays_readable(content: str) -> None:
     assert masked(content.encode()).decode() == content
+
+
+def certificate(base64: str) -> bytes:
+    return f"-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n".encode()
+
+
+@pytest.mark.parametrize("base64", ["MIIBtoken==", "MIIB\n+auth=", "MIIBaPassword=\r\nsecret=", "MIH/secret==\n"])
+def test_a_certificate_leaves_whole_whatever_its_base64_spells(base64: str) -> None:
+    content = certificate(base64)
+    assert masked(content) == content
+    assert masked(content * 3) == content * 3
+
+
+def test_what_stands_around_a_certificate_is_masked_as_ever() -> None:
+    content = b"token=abc1\n" + certificate("MIIBtoken==") + b"pass: 2b\n" + certificate("MIIBsecret=") + b"pwd=3x"
+    result = masked(content)
+    assert certificate("MIIBtoken==") in result
+    assert certificate("MIIBsecret=") in result
+    for secret in (b"abc1", b"2b", b"3x"):
+        assert secret not in result
+
+
+@pytest.mark.parametrize("inside", ["token=abc1", "MIIB\ntoken: abc1", "MIIB\nexport TOKEN=abc1"])
+def test_what_only_passes_for_a_certificate_is_masked(inside: str) -> None:
+    assert b"abc1" not in masked(certificate(inside))
 
 
 def test_masked_json_is_json_still() -> None:
@@ -122,6 +151,8 @@ def test_private_keys_are_recognised_by_what_they_hold() -> None:
         b'"token=',
         b'\\"',
         b"\n",
+        b"-----BEGIN CERTIFICATE-----\nMI",
+        b"-----BEGIN CERTIFICATE-----\nMItoken==\n-----END CERTIFICATE-----\n",
     ],
 )
 def test_hostile_content_costs_no_more_than_its_length(piece: bytes) -> None:

@@ -6,14 +6,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from remediator import host
 from remediator.errors import HostError
 from remediator.host import observe_program
-from remediator.host.observe import main
-from remediator.host.observe.command import COMMANDS
+from remediator.host.observe import LATER, PARTS, main
+from remediator.host.observe.command import COMMAND_ENVIRONMENT, COMMANDS
+from remediator.host.observe.handshake import PING
 from remediator.observation import Observation, parse_observation
 from remediator.request import Needs, compile_request
 from remediator.wire import command, frame, new_marker, read_answer
@@ -23,6 +27,7 @@ OS_NAMES = {
     *("O_CLOEXEC", "O_DIRECTORY", "O_NOATIME", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_RDONLY", "ST_RDONLY"),
     *("fstat", "getxattr", "listdir", "lstat", "open", "path", "read", "readlink", "scandir", "stat", "statvfs"),
     *("close", "geteuid", "strerror", "uname"),
+    "pread",  # public_keys.py: reads, and leaves the descriptor where openssl begins to read
     *("fork", "setsid", "dup2", "execve", "pipe", "waitpid", "kill", "_exit", "WEXITSTATUS", "WIFEXITED"),  # command.py
     "write",  # serve.py: the answer itself
 }
@@ -33,6 +38,7 @@ OPEN_FLAGS = {
 MODULES = {
     *("_sha2", "_sha256", "binascii", "errno", "fcntl", "grp", "hashlib", "json", "os", "pwd", "re", "select"),
     *("signal", "socket", "stat", "sys", "time", "typing", "zlib"),
+    "ssl",  # handshake.py: a client without a certificate, which says one GET
 }
 READ_ONLY_COMMANDS = {
     ("auditctl", "-s"),
@@ -40,6 +46,14 @@ READ_ONLY_COMMANDS = {
     ("systemctl", "show"),
     ("dpkg-query", "-W"),
     ("rpm", "-q"),
+    ("docker", "--version"),  # with DOCKER_HOST set to a socket that is not there: 20.10 would call the daemon
+    ("openssl", "pkey"),  # -pubout: prints the public half of the key on its standard input
+}
+# The only sockets: the daemon's local one, and TCP in one file, which calls addresses of this host that dockerd listens
+# on. How those answer a caller without a certificate is the question itself, and a GET of /_ping changes nothing.
+SOCKETS = {
+    "observe/docker_api.py": "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
+    "observe/handshake.py": "socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)",
 }
 
 
@@ -61,6 +75,18 @@ def nodes() -> Iterator[ast.AST]:
 
 def calls(name: str) -> list[ast.Call]:
     return [node for node in nodes() if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
+
+
+def calls_in(file: str) -> list[str]:
+    """Every call in one file of the program, as text."""
+    source = (Path(host.__file__).parent / file).read_text()
+    return [ast.unparse(node) for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+
+
+def method_calls(name: str) -> set[str]:
+    """Every call of a method of that name, whatever it is a method of."""
+    found = [node for node in nodes() if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return {ast.unparse(node) for node in found if isinstance(node.func, ast.Attribute) and node.func.attr == name}
 
 
 def observe(needs: Needs, python: str = sys.executable) -> Observation:
@@ -121,8 +147,9 @@ def test_it_runs_read_only_commands_without_a_shell_and_nothing_else() -> None:
     assert {words[:2] for words in COMMANDS.values()} == READ_ONLY_COMMANDS
     assert [ast.unparse(call) for call in calls("os.execve")] == ["os.execve(program, words, COMMAND_ENVIRONMENT)"]
     assert [ast.unparse(call) for call in calls("run_child")] == [
-        "run_child(self.program, COMMANDS[name], out_write, err_write)"
+        "run_child(self.program, COMMANDS[name], given, out_write, err_write)"
     ]
+    assert {ast.unparse(call) for call in calls("Running")} == {"Running(name)", "Running('public_key', descriptor)"}
     assert [ast.unparse(call) for call in calls("os.kill")] == ["os.kill(self.pid, KILL)"]
 
 
@@ -134,13 +161,69 @@ def test_it_evaluates_nothing_but_its_own_later_parts() -> None:
     ]
 
 
-def test_it_says_nothing_but_get_to_the_daemon() -> None:
-    assert [ast.unparse(call) for call in calls("socket.socket")] == [
-        "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)"
+def test_openssl_prints_nothing_but_a_public_half() -> None:
+    assert COMMANDS["public_key"] == (
+        *("openssl", "pkey", "-pubout", "-inform", "PEM", "-outform", "DER", "-passin", "pass:"),
+    )
+
+
+def test_a_cli_that_calls_its_daemon_unasked_calls_nobody() -> None:
+    path = COMMAND_ENVIRONMENT["DOCKER_HOST"].partition("unix://")[2]
+    assert path.startswith("/nonexistent/")
+    assert not Path(path).exists()
+    assert COMMAND_ENVIRONMENT["DOCKER_CONFIG"] == COMMAND_ENVIRONMENT["HOME"] == "/nonexistent"
+
+
+def test_two_files_make_sockets_and_one_of_them_local_ones_only() -> None:
+    files = [*PARTS, *(file for group in LATER.values() for file in group)]
+    made = [(file, call) for file in files for call in calls_in(file) if call.startswith("socket.socket(")]
+    assert sorted(made) == sorted(SOCKETS.items())
+    assert {ast.unparse(call.func) for call in calls("socket.socket")} == {"socket.socket"}
+    for name in ("bind", "listen", "accept", "send", "sendto", "sendmsg", "create_connection", "wrap_socket"):
+        assert method_calls(name) == set()
+    assert method_calls("connect") == {
+        "line.connect(path.encode('utf-8', 'surrogateescape'))",
+        "self.line.connect((host, port))",
+    }
+
+
+def test_only_addresses_that_the_kernel_gave_are_called_over_tcp() -> None:
+    assert {ast.unparse(call) for call in calls("Caller")} == {"Caller(host, port, deadline)"}
+    assert [ast.unparse(call) for call in calls("how_it_speaks")] == [
+        "how_it_speaks(host, item.port, deadline, only_docker)"
     ]
-    sent = [call for call in nodes() if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".sendall")]
-    assert len(sent) == 1
-    assert ast.unparse(sent[0].args[0]).startswith("b'GET ' + ")
+    chosen = [
+        ast.unparse(node.value)
+        for node in nodes()
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "callable_hosts"
+    ]
+    assert chosen == [
+        "['::1', '127.0.0.1'] if len(item.address) == 16 else ['127.0.0.1']",
+        "[socket.inet_ntop(socket.AF_INET if len(plain) == 4 else socket.AF_INET6, plain)]",
+    ]
+
+
+def test_it_says_nothing_but_get_on_any_socket() -> None:
+    sent = method_calls("sendall")
+    local = {call for call in sent if call.startswith("line.sendall(b'GET ' + ")}
+    assert len(local) == 1
+    # What TLS itself says goes out of a buffer into which only PING is written.
+    assert sent - local == {"caller.line.sendall(PING)", "self.caller.line.sendall(self.outgoing.read())"}
+    assert method_calls("write") - {"os.write(descriptor, view)"} == {
+        "self.inner.write(PING)",
+        "self.incoming.write(piece)",
+    }
+    assert PING.startswith(b"GET /_ping HTTP/1.0\r\n")
+
+
+def test_it_shows_no_certificate_and_trusts_none() -> None:
+    used = {
+        ast.unparse(node) for node in nodes() if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ssl"
+    }
+    assert used == {
+        *("ssl.SSLContext", "ssl.PROTOCOL_TLS_CLIENT", "ssl.CERT_NONE", "ssl.MemoryBIO", "ssl.SSLWantReadError"),
+    }
+    assert method_calls("load_cert_chain") == set()
 
 
 def test_of_signals_it_only_sets_its_own_alarm() -> None:
@@ -172,13 +255,54 @@ def test_the_words_of_daemons_stand_in_no_argument_of_ours() -> None:
         assert name not in words
 
 
-@pytest.mark.parametrize("section", ["audit", "docker", "packages"])
+@pytest.mark.parametrize("section", ["audit", "docker", "docker_cli", "docker_clients", "docker_tls", "packages"])
 def test_every_section_is_answered_on_this_machine(section: str) -> None:
     seen = observe(Needs.of([], section))
     assert seen.host.uid == os.geteuid()
     assert seen.users["root"] == 0
     assert (seen.audit is not None) == (section == "audit")
     assert bool(seen.packages) == (section == "packages")
+
+
+@pytest.mark.root
+def test_keys_and_clients_of_a_host_are_answered_over_the_wire(tmp_path: Path) -> None:
+    """In a mount namespace with accounts and a key of its own in our own place."""
+    docker = tmp_path / "ann" / ".docker"
+    docker.mkdir(parents=True)
+    key = tmp_path / "lib" / "remediator" / "tls" / "key.pem"
+    key.parent.mkdir(parents=True)
+    for path in (key, docker / "key.pem"):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ED25519", "-out", path], check=True)
+    (tmp_path / "passwd").write_text(f"root:x:0:0::/nonexistent:/bin/sh\nann:x:0:0::{tmp_path}/ann:/bin/sh\n")
+    marker = new_marker()
+    setup = f"mount --bind {tmp_path}/passwd /etc/passwd; mount --bind {tmp_path}/lib /var/lib; "
+    result = subprocess.run(
+        ["unshare", "--mount", "/bin/sh", "-ec", setup + command(sys.executable, marker)],
+        input=frame(marker, observe_program(), compile_request(Needs.of([], "docker_tls", "docker_clients"))),
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    answer = read_answer("here", result.stdout, marker, result.returncode, result.stderr)
+    seen = parse_observation("here", answer)
+    facts = seen.files["/var/lib/remediator/tls/key.pem"]
+    public = load_pem_private_key(key.read_bytes(), None).public_key()
+    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert (facts.type, facts.public_sha256, facts.key_problem) == ("file", sha256(der).hexdigest(), None)
+    assert [client.key for client in seen.docker_clients] == [f"{docker}/key.pem"]
+    assert seen.files[f"{docker}/key.pem"].public_sha256 is None
+    for line in key.read_bytes().splitlines() + (docker / "key.pem").read_bytes().splitlines():
+        assert line not in answer
+
+
+def test_what_was_not_asked_for_costs_nothing_and_is_not_answered(tmp_path: Path) -> None:
+    seen = observe(Needs.of([str(tmp_path)]))
+    assert (seen.docker_listeners, seen.docker_clients, seen.docker_cli) == (None, (), None)
+    assert "/var/lib/remediator/tls/key.pem" not in seen.files
+    always = observe_program().decode().split("\nLATER[", 1)[0]
+    for name in ("def how_it_speaks", "def public_digest", "def docker_clients", "def listening_sockets"):
+        assert name not in always
+        assert any(name in source for source in sources()[1:])
 
 
 def test_a_path_and_its_content_are_answered(tmp_path: Path) -> None:

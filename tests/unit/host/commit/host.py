@@ -21,6 +21,7 @@ from typing import Any
 
 from remediator import wire
 from remediator.host import commit_program
+from remediator.host.observe.mask import mask_content
 from remediator.plan import Action, Precondition, Step, Transaction
 
 _NAMESPACE = """
@@ -97,7 +98,7 @@ class CommitHost:
         }
         return {**document, **changes}
 
-    def start(self, request: dict[str, Any], setup: str = "", user: str = "") -> Running:
+    def start(self, request: dict[str, Any], setup: str = "", user: str = "", secret: bytes = b"") -> Running:
         """The program, running; `setup` is shell that its namespace begins with, `user` a command that starts it."""
         marker = wire.new_marker()
         script = _NAMESPACE.format(
@@ -113,13 +114,16 @@ class CommitHost:
             stderr=subprocess.PIPE,
         )
         assert process.stdin is not None
-        process.stdin.write(wire.frame(marker, commit_program(), json.dumps(request).encode("ascii")))
+        sent = wire.frame(marker, commit_program(), json.dumps(request).encode("ascii"), secret=secret)
+        process.stdin.write(sent)
         process.stdin.flush()
         return Running(process, marker)
 
-    def run(self, *transactions: Transaction, setup: str = "", **changes: Any) -> list[dict[str, Any]]:
+    def run(
+        self, *transactions: Transaction, setup: str = "", secret: bytes = b"", **changes: Any
+    ) -> list[dict[str, Any]]:
         """The results of committing these transactions."""
-        answer = self.start(self.request(*transactions, **changes), setup).answer()
+        answer = self.start(self.request(*transactions, **changes), setup, secret=secret).answer()
         assert "results" in answer, answer
         results: list[dict[str, Any]] = answer["results"]
         return results
@@ -165,6 +169,14 @@ def seen(path: Path, *, content: bool = True) -> Precondition:
         size=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
     )
+
+
+def seen_masked(path: Path) -> Precondition:
+    """The precondition of a file whose secrets were masked: of its content only the masked digest is known."""
+    masked, spans = mask_content(path.read_bytes())
+    assert spans, "nothing in it is masked"
+    changes = {"sha256": hashlib.sha256(masked).hexdigest(), "masked": True, "ctime_ns": path.stat().st_ctime_ns}
+    return seen(path).model_copy(update=changes)
 
 
 def chmod(path: Path, mode: int) -> Action:

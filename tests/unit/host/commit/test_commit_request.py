@@ -28,6 +28,19 @@ def first(document: dict[str, Any]) -> dict[str, Any]:
     return item
 
 
+def key(**changes: Any) -> dict[str, Any]:
+    action = {"do": "install_key", "path": "/x", "source": "host", "public_sha256": "0" * 64}
+    return {**action, "mode": 0o400, "uid": 0, "gid": 0, **changes}
+
+
+def edit(splices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"do": "edit", "path": "/x", "splices": splices, "mode": 0o600, "uid": 0, "gid": 0}
+
+
+def splice(offset: int, length: int) -> dict[str, Any]:
+    return {"offset": offset, "length": length, "content": "eA=="}
+
+
 BAD: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda it: it.update(format_version=2), "format is not version 1"),
     (lambda it: it.update(roots="/etc"), "must be lists"),
@@ -43,6 +56,16 @@ BAD: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda it: first(it).update(activation=[{"do": "restart", "unit": "x.target"}]), "name is not valid"),
     (lambda it: first(it).update(probe=[{"do": "mode_is", "path": "/x"}]), "needs mode"),
     (lambda it: first(it).update(preconditions=[{"path": "/x", "type": "file"}]), "needs path, resolved"),
+    (lambda it: first(it)["actions"].append({"do": "make_key"}), "needs subject"),
+    (lambda it: first(it)["actions"].append({"do": "make_key", "subject": "x", "path": "/x"}), "cannot have path"),
+    (lambda it: first(it)["actions"].append(key(source="elsewhere")), "from the host or from the controller"),
+    (lambda it: first(it)["actions"].append(key(public_sha256="abc")), "public_sha256 has a wrong value"),
+    (lambda it: first(it)["actions"].append(key(content="eA==")), "cannot have content"),
+    (lambda it: first(it)["actions"].append(edit([])), "must be a list of mappings"),
+    (lambda it: first(it)["actions"].append(edit([{"offset": 1, "length": 2}])), "lack a field"),
+    (lambda it: first(it)["actions"].append(edit([splice(5, 1), splice(0, 1)])), "out of order"),
+    (lambda it: first(it)["actions"].append(edit([splice(0, 2), splice(1, 1)])), "overlap"),
+    (lambda it: first(it)["actions"].append(edit([splice(-1, 1)])), "offset has a wrong value"),
 ]
 
 

@@ -69,15 +69,27 @@ def test_bytes_modes_owners_attributes_and_times_are_as_before(host: CommitHost)
         ("audit_rules", b"-w /x -p wa # why\n", "cannot read line 1"),
     ],
 )
-def test_content_that_its_reader_would_refuse_is_taken_back(
+def test_content_that_its_reader_would_refuse_never_takes_its_place(
     host: CommitHost, do: str, content: bytes, words: str
 ) -> None:
-    path = host.file("config")
+    path, other = host.file("config"), host.file("other")
     before = everything(host.files)
-    [result] = host.run(transaction(write(path, content), validation=(Step(do=do, path=str(path)),)))
-    assert result["outcome"] == "rolled_back"
+    validation = (Step(do=do, path=str(path)),)
+    [result] = host.run(transaction(write(path, content), validation=validation))
+    assert result["outcome"] == "refused"
+    assert f"{path}" in result["reason"]
     assert words in result["reason"]
     assert everything(host.files) == before
+    [result] = host.run(transaction(chmod(other, 0o600), write(path, content), validation=validation))
+    assert (result["outcome"], everything(host.files)) == ("rolled_back", before)
+
+
+def test_a_file_that_is_not_written_is_validated_after_the_writes(host: CommitHost) -> None:
+    path, broken = host.file("config"), host.file("daemon.json", b"{")
+    before = everything(host.files)
+    validation = (Step(do="json", path=str(broken)),)
+    [result] = host.run(transaction(chmod(path, 0o600), validation=validation))
+    assert (result["outcome"], everything(host.files)) == ("rolled_back", before)
 
 
 def test_a_write_that_fails_in_the_middle_takes_back_what_came_before_it(host: CommitHost) -> None:

@@ -27,9 +27,10 @@ with (here / "calls").open("a") as calls:
     calls.write(os.environ["LC_ALL"] + " " + " ".join(argv) + "\\n")
 config = here / "files" / "daemon.json"
 if "show" in argv:
-    if "Id,NeedDaemonReload" in argv:
+    if "Id,NeedDaemonReload,Transient" in argv:
         for unit in ("docker.service", *read("waiting").split()):
-            print("Id=%s\\nNeedDaemonReload=%s\\n" % (unit, "yes" if unit in read("waiting") else "no"))
+            print("Id=%s\\nNeedDaemonReload=%s" % (unit, "yes" if unit in read("waiting") else "no"))
+            print("Transient=%s\\n" % ("yes" if unit.endswith(".scope") else "no"))
     else:
         state = read("state", "active")
         print("ActiveState=%s\\nSubState=running\\nMainPID=%s\\nNRestarts=0" % (state, read("pid", "100")))
@@ -100,6 +101,52 @@ def test_the_services_own_last_lines_come_bounded_without_secrets_or_escapes(hos
         "dockerd: unknown key \\x1b[31min daemon.json",
         "dockerd: proxy http://admin:xxxx@proxy:3128 token=xxxx password: xxxx",
     ]
+
+
+# A start of dockerd that fails, as journalctl shows it (Docker 20.10 and 26.1), and what of it tells why.
+HEAD = "Jan 27 10:00:00 web1 dockerd[4711]: "
+AROUND = [
+    "Jan 27 10:00:00 web1 systemd[1]: Starting docker.service - Docker Application Container Engine...",
+    HEAD + 'time="2026-01-27T10:00:00Z" level=info msg="Starting up"',
+    "{}",
+    HEAD + 'time="2026-01-27T10:00:00Z" level=info msg="stopping event stream following graceful shutdown"',
+    "Jan 27 10:00:00 web1 systemd[1]: docker.service: Main process exited, code=exited, status=1/FAILURE",
+    "Jan 27 10:00:00 web1 systemd[1]: docker.service: Failed with result 'exit-code'.",
+    "Jan 27 10:00:00 web1 systemd[1]: Failed to start docker.service - Docker Application Container Engine.",
+]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "failed to load listeners: listen tcp 127.0.0.1:2376: bind: address already in use",
+        'failed to load listeners: could not load X509 key pair (cert: "/etc/docker/tls/cert.pem", key: '
+        '"/etc/docker/tls/key.pem"): tls: private key does not match public key. Make sure the key is not encrypted',
+        "failed to load listeners: could not read CA certificate "
+        '"/etc/docker/tls/ca.pem": open /etc/docker/tls/ca.pem: no such file or directory',
+        "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives are "
+        "specified both as a flag and in the configuration file: hosts: (from flag: [fd://], from file: [tcp://x:1])",
+        'time="2026-01-27T10:00:00Z" level=fatal msg="no way"',
+    ],
+)
+def test_what_the_daemon_says_of_its_failed_start_is_in_the_reason(host: CommitHost, config: Path, line: str) -> None:
+    (host.base / "on_restart").write_text(REFUSES_NEW)
+    log = "\n".join(AROUND).format(HEAD + line)
+    host.program("journalctl", f"print({log!r})")
+    [result] = host.run(transaction(write(config, b"new\n"), activation=RESTART, probe=ACTIVE))
+    assert result["outcome"] == "rolled_back"
+    assert result["reason"].startswith("systemctl restart docker.service: Job for docker.service failed.")
+    assert result["reason"].endswith("; its log says: " + line)
+    assert result["log"] == log
+
+
+def test_a_service_that_is_well_is_not_blamed_for_an_older_line_of_its_log(host: CommitHost, config: Path) -> None:
+    host.program("journalctl", f"print({(HEAD + 'failed to do something an hour ago')!r})")
+    impossible = Step(do="mode_is", path=str(config), mode=1, uid=0, gid=0)
+    [result] = host.run(transaction(write(config, b"new\n"), activation=RESTART, probe=(*ACTIVE, impossible)))
+    assert result["outcome"] == "rolled_back"
+    assert "an hour ago" not in result["reason"]
+    assert "an hour ago" in result["log"]
 
 
 def test_a_service_that_starts_and_dies_is_put_back(host: CommitHost, config: Path) -> None:
@@ -178,6 +225,12 @@ def test_a_daemon_reload_is_held_while_other_peoples_unit_files_wait(host: Commi
     (host.base / "waiting").write_text("docker.service")
     assert host.run(planned)[0]["outcome"] == "applied"
     assert calls(host) == ["C --no-pager --no-ask-password daemon-reload"]
+
+
+def test_a_containers_own_scope_does_not_hold_a_daemon_reload(host: CommitHost, config: Path) -> None:
+    reload = (Step(do="daemon_reload", names=("docker.service",)),)
+    (host.base / "waiting").write_text("docker-be8354d581ce.scope")
+    assert host.run(transaction(write(config, b"new\n"), activation=reload))[0]["outcome"] == "applied"
 
 
 def test_a_host_without_systemd_refuses_what_needs_it(host: CommitHost) -> None:

@@ -1,0 +1,235 @@
+"""The key that this host made for itself, with the request to sign it: one pair, in a directory of our own.
+
+A pair is replaced as a whole: the new one is made in a directory beside, and two renames exchange the directories. Who
+is interrupted between them has no pair at its place, never a mix of two; the next that asks for it here finds the old
+one put back (`recover_pair`).
+"""
+
+import os
+import re
+import stat
+from typing import Optional
+
+from remediator.host.commit.files import STAGE_FLAGS, STAGED_SUFFIX, staged_name, write_fully
+from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
+from remediator.host.commit.openssl import (
+    key_public_sha256,
+    make_private_key,
+    make_request,
+    request_public_sha256,
+    require_openssl,
+)
+from remediator.host.commit.outcomes import StepError, system_error
+from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS
+from remediator.host.common.serve import ProgramError
+
+PAIR_NAME = b"tls"
+PAIR_KEY = b"key.pem"
+PAIR_REQUEST = b"request.pem"
+PAIR_DIRECTORY = STATE_DIRECTORY + "/tls"
+KEY_PATH = PAIR_DIRECTORY + "/key.pem"
+REQUEST_PATH = PAIR_DIRECTORY + "/request.pem"
+PAIR_ASIDE = re.compile(rb"\.tls" + STAGED_SUFFIX + rb"\Z")
+MAX_KEY = 65536
+
+
+class PairMade:
+    """A new private key and its signing request; the pair from before is kept until the transaction stands."""
+
+    def __init__(self, subject: str) -> None:
+        self.path = KEY_PATH
+        self.changed = False
+        self._subject = subject
+        self._state = -1
+        self._new = b""
+        self._old = b""
+
+    def do(self) -> None:
+        """Raises StepError."""
+        require_openssl()
+        try:
+            self._state = open_own_directory()
+            recover_pair(self._state)
+            before = open_pair(self._state)
+            if before is not None:
+                os.close(before)
+            self._make()
+            self._exchange()
+        except OSError as error:
+            raise StepError(system_error(PAIR_DIRECTORY, error))
+
+    def settle(self) -> None:
+        """Everything is on disk already."""
+
+    def revert(self) -> None:
+        """The pair from before, or none. Raises OSError."""
+        if self._state < 0:
+            return
+        if self.changed and not self._new:
+            aside = staged_name(PAIR_NAME, b"new")
+            os.rename(PAIR_NAME, aside, src_dir_fd=self._state, dst_dir_fd=self._state)
+            self._new = aside
+        if self._old:
+            os.rename(self._old, PAIR_NAME, src_dir_fd=self._state, dst_dir_fd=self._state)
+            self._old = b""
+        if self._new:
+            drop_pair(self._state, self._new)
+            self._new = b""
+        os.fsync(self._state)
+
+    def keep(self) -> None:
+        """Drops the pair from before."""
+        if self._old:
+            drop_pair(self._state, self._old)
+            self._old = b""
+
+    def close(self) -> None:
+        """Closes our directory."""
+        if self._state >= 0:
+            os.close(self._state)
+            self._state = -1
+
+    def _make(self) -> None:
+        name = staged_name(PAIR_NAME, b"new")
+        os.mkdir(name, 0o700, dir_fd=self._state)
+        self._new = name
+        directory = os.open(name, DIRECTORY_FLAGS, dir_fd=self._state)
+        try:
+            key = make_private_key()
+            write_new(directory, PAIR_KEY, key, 0o600)
+            request = make_request("%s/%s/key.pem" % (STATE_DIRECTORY, name.decode("ascii")), self._subject)
+            if request_public_sha256(request) != key_public_sha256(key):
+                raise StepError("openssl made a signing request of another key")
+            write_new(directory, PAIR_REQUEST, request, 0o644)
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _exchange(self) -> None:
+        aside = staged_name(PAIR_NAME, b"old")
+        try:
+            os.rename(PAIR_NAME, aside, src_dir_fd=self._state, dst_dir_fd=self._state)
+            self._old = aside
+        except FileNotFoundError:
+            pass
+        os.rename(self._new, PAIR_NAME, src_dir_fd=self._state, dst_dir_fd=self._state)
+        self.changed = True
+        self._new = b""
+        os.fsync(self._state)
+
+
+def write_new(directory: int, name: bytes, content: bytes, mode: int) -> None:
+    """A new file that nobody reads before it has its mode, on disk. Raises OSError."""
+    descriptor = os.open(name, STAGE_FLAGS, 0o600, dir_fd=directory)
+    try:
+        os.fchmod(descriptor, mode)
+        write_fully(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def open_own_directory() -> int:
+    """A descriptor of our state directory. Raises OSError, StepError."""
+    try:
+        return open_state_directory()
+    except ProgramError as error:
+        raise StepError(error.message)
+
+
+def open_pair(state: int) -> Optional[int]:
+    """A descriptor of the pair's directory, root's alone; None where there is no pair. Raises OSError, StepError."""
+    try:
+        directory = os.open(PAIR_NAME, DIRECTORY_FLAGS, dir_fd=state)
+    except FileNotFoundError:
+        return None
+    facts = os.fstat(directory)
+    if facts.st_uid != 0:
+        os.close(directory)
+        raise StepError("%s belongs to uid %d: remove it, then run this again" % (PAIR_DIRECTORY, facts.st_uid))
+    if stat.S_IMODE(facts.st_mode) != 0o700:
+        os.fchmod(directory, 0o700)
+    return directory
+
+
+def recover_pair(state: int) -> None:
+    """Ends what an interrupted exchange left: the old pair goes back where none is, all else is dropped."""
+    names = [os.fsencode(entry) for entry in os.listdir(state)]
+    there = PAIR_NAME in names
+    for name in names:
+        if PAIR_ASIDE.match(name) is None:
+            continue
+        if not there and name.endswith(b".old"):
+            os.rename(name, PAIR_NAME, src_dir_fd=state, dst_dir_fd=state)
+            there = True
+        else:
+            drop_pair(state, name)
+    os.fsync(state)
+
+
+def drop_pair(state: int, name: bytes) -> None:
+    """Removes a pair that was set aside: its two files, and its directory unless somebody put others in."""
+    directory = os.open(name, DIRECTORY_FLAGS, dir_fd=state)
+    try:
+        drop_files(directory)
+    finally:
+        os.close(directory)
+    try:
+        os.rmdir(name, dir_fd=state)
+    except OSError:
+        pass
+
+
+def drop_files(directory: int) -> None:
+    """Removes a pair's two files, the key first. Raises OSError."""
+    for file in (PAIR_KEY, PAIR_REQUEST):
+        try:
+            os.unlink(file, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+    os.fsync(directory)
+
+
+def staged_key() -> bytes:
+    """The private key that waits to be moved into place. Raises StepError where there is none that can be trusted."""
+    try:
+        descriptor = open_staged_key()
+        with os.fdopen(descriptor, "rb") as file:
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_uid != 0 or facts.st_nlink != 1 or facts.st_mode & 0o077:
+                raise StepError(KEY_PATH + " is no plain file that root alone can read")
+            return file.read(MAX_KEY)
+    except FileNotFoundError:
+        raise StepError(KEY_PATH + " is not there: have this host make a key (remediate tls issue), then preview again")
+    except OSError as error:
+        raise StepError(system_error(KEY_PATH, error))
+
+
+def open_staged_key() -> int:
+    """A descriptor of it. Raises OSError, StepError."""
+    state = open_own_directory()
+    try:
+        recover_pair(state)
+        directory = open_pair(state)
+    finally:
+        os.close(state)
+    if directory is None:
+        raise FileNotFoundError
+    try:
+        return os.open(PAIR_KEY, PLACE_READ_FLAGS, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def drop_staged_pair() -> None:
+    """Removes the pair, once its key lies where it is used: a key is in one place. Raises OSError, StepError."""
+    state = open_own_directory()
+    try:
+        directory = open_pair(state)
+    finally:
+        os.close(state)
+    if directory is not None:
+        try:
+            drop_files(directory)
+        finally:
+            os.close(directory)

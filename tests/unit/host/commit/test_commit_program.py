@@ -1,0 +1,48 @@
+"""The joined program of commit: old enough for every host, one namespace, and cheap to start."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+from remediator.host import commit_program
+
+TREE = ast.parse(commit_program())
+# What these load (OpenSSL) costs a commit more than all the rest of its start; only the probe that needs it pays.
+LATE_MODULES = {"ssl"}
+
+
+def modules(nodes: list[ast.AST]) -> set[str]:
+    found = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return found | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def test_it_parses_as_python_3_6() -> None:
+    ast.parse(commit_program(), feature_version=(3, 6))
+
+
+def test_no_name_is_defined_twice_across_its_files() -> None:
+    defined = []
+    for node in TREE.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            defined.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined += [ast.unparse(target) for target in targets]
+    assert {name for name in defined if defined.count(name) > 1} <= {"MYPY"}
+
+
+def test_what_is_slow_to_load_is_loaded_where_it_is_used() -> None:
+    assert modules(list(ast.walk(TREE))) & LATE_MODULES == LATE_MODULES
+    assert modules(list(TREE.body)) & LATE_MODULES == set()
+    program = commit_program().rsplit(b"\nserve(", 1)[0] + b"\nimport sys\nprint('ssl' in sys.modules)\n"
+    done = subprocess.run([sys.executable, "-I", "-"], input=program, capture_output=True, check=True)
+    assert done.stdout == b"False\n"
+
+
+def test_it_starts_programs_in_one_place_and_never_through_a_shell() -> None:
+    calls = [node for node in ast.walk(TREE) if isinstance(node, ast.Call)]
+    started = [node for node in calls if ast.unparse(node.func).startswith(("subprocess.", "os.exec", "os.system"))]
+    assert [ast.unparse(node.func) for node in started] == ["subprocess.Popen"]
+    assert "shell" not in {keyword.arg for keyword in started[0].keywords}
