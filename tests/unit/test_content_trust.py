@@ -16,17 +16,14 @@ from remediator.content_trust_lines import Setting, Syntax, can_append, settings
 from remediator.content_trust_words import effects, ignored, major_version
 from remediator.kinds.content_trust import ContentTrust, ContentTrustParameters
 from remediator.kinds.interface import Decision, Scope
-from remediator.observation import FileFacts, HostFacts, LoginEnvironment, Observation, Reference, SudoLine
+from remediator.observation import FileFacts, HostFacts, LoginEnvironment, Observation, Reference
 from remediator.overlay import Overlay
 from remediator.plan import Impact
 from remediator.shell_lines import top_level_lines
 from remediator.splices import Edited, Splice
-from remediator.sudo_environment import keeps, taken_back, with_own
 from remediator.surroundings import Surroundings
 from remediator.transactions import build_transactions
-
-NAME = "DOCKER_CONTENT_TRUST"
-OWN = SudoLine(path="/etc/sudoers.d/remediator-docker-content-trust", line=2, text=f'Defaults env_keep += "{NAME}"')
+from tests.unit.log_ins import NAME, OWN, in_a_namespace, lines
 
 SETTING_LINES = (
     *(
@@ -271,45 +268,6 @@ def test_a_line_that_goes_on_or_where_the_reader_lost_its_way_is_not_top_level(b
     assert top_level_lines(before + LINE)[-1] is False
 
 
-def lines(*texts: str) -> list[SudoLine]:
-    return [SudoLine(path="/etc/sudoers", line=number, text=text) for number, text in enumerate(texts, 1)]
-
-
-@pytest.mark.parametrize(
-    ("texts", "kept"),
-    [
-        (("Defaults env_reset",), False),
-        (("Defaults !env_reset",), True),
-        ((f"Defaults env_keep += {NAME}",), True),
-        ((f'Defaults env_reset, env_keep="A {NAME} B"',), True),
-        ((f'Defaults env_keep += "{NAME}=*"',), True),
-        ((f'Defaults env_keep += "{NAME}=0"',), False),
-        (('Defaults env_keep += "DOCKER_*"',), True),
-        (('Defaults env_keep += "*_CONTENT_*"',), True),
-        (('Defaults env_keep += "D*T*T"',), True),
-        (('Defaults env_keep += "DOCKER_*T_CONTENT*"',), False),
-        ((f'Defaults env_keep += "{NAME}_SERVER"',), False),
-        ((f"Defaults env_keep += {NAME}", "Defaults env_keep = HOME"), False),
-        ((f"Defaults env_keep += {NAME}", f"Defaults env_keep -= {NAME}"), False),
-        ((f"Defaults env_keep += {NAME}", "Defaults !env_keep"), False),
-        ((f"Defaults:ops env_keep += {NAME}",), False),
-        ((f"Defaults env_keep += {NAME}", "Defaults:ops env_keep = HOME"), True),
-    ],
-)
-def test_what_sudo_keeps_follows_from_all_of_its_lines(texts: tuple[str, ...], kept: bool) -> None:
-    assert keeps(lines(*texts), NAME) is kept
-
-
-def test_our_sudoers_file_is_read_between_its_neighbours() -> None:
-    before, after = (SudoLine(path=f"/etc/sudoers.d/{name}", line=1, text="Defaults env_keep = A") for name in "az")
-    main = lines("Defaults env_reset", "@includedir /etc/sudoers.d", "Defaults env_reset")
-    assert with_own([*main[:2], before, main[2]], OWN) == [*main[:2], before, OWN, main[2]]
-    found = with_own([*main[:2], before, after, main[2]], OWN)
-    assert found == [*main[:2], before, OWN, after, main[2]]
-    assert taken_back(found, OWN, NAME) == after
-    assert with_own(lines("Defaults env_reset"), OWN) is None
-
-
 def test_the_end_of_docker_hubs_signatures_is_told_by_its_date() -> None:
     seen = Observation(format_version=1, host=HostFacts(python="3.11", uid=0))
     assert "the last day of notary.docker.io is 2026-12-08" in "; ".join(effects("26.1.5", seen))
@@ -390,14 +348,6 @@ def test_the_change_says_what_it_does_and_costs_a_log_in() -> None:
     assert transaction.changes[1].details == ()
 
 
-def in_a_namespace(script: str, *words: str) -> str:
-    """What a shell prints in mounts of its own, where files of the machine can stand aside."""
-    command = ["unshare", "--mount", "sh", "-euc", script, "sh", *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    ).stdout
-
-
 @pytest.mark.root
 @pytest.mark.parametrize(
     "content", ["", "A=1", f"{NAME}=0\n{NAME}=1 \r\nA=1\n", f"# {NAME}=0\nA=don't\n", f"export {NAME}=0\nB='x y'\n"]
@@ -409,35 +359,3 @@ def test_pam_gives_a_log_in_the_variable_once(tmp_path: Path, content: str) -> N
     )
     said = in_a_namespace('mount --bind "$1" /etc/environment; exec su - root -s /bin/sh -c env', str(path))
     assert [line for line in said.split("\n") if line.startswith(NAME)] == [f"{NAME}=1"]
-
-
-@pytest.mark.root
-@pytest.mark.parametrize(
-    "theirs",
-    [
-        (),
-        ("Defaults env_keep = HOME",),
-        ("Defaults env_keep += HOME", f"Defaults env_keep -= {NAME}"),
-        ("Defaults !env_keep",),
-        ("Defaults:nobody env_keep = HOME",),
-        ('Defaults env_keep += "DOCKER_*"',),
-        ("Defaults !env_reset",),
-        (f'Defaults env_keep += "{NAME}=0"',),
-    ],
-)
-@pytest.mark.parametrize("ours", [True, False])
-def test_sudo_keeps_what_is_read_from_its_lines(tmp_path: Path, theirs: tuple[str, ...], ours: bool) -> None:
-    after = [SudoLine(path="/etc/sudoers.d/z-theirs", line=1, text=text) for text in theirs]
-    policy = [*lines("Defaults env_reset", "@includedir /etc/sudoers.d"), *([OWN] if ours else []), *after]
-    (tmp_path / "sudoers").write_text("Defaults env_reset\nroot ALL=(ALL) ALL\n@includedir /etc/sudoers.d\n")
-    directory = tmp_path / "sudoers.d"
-    directory.mkdir()
-    for line in policy[2:]:
-        with (directory / line.path.rpartition("/")[2]).open("a") as file:
-            file.write(f"{line.text}\n")
-    script = (
-        'chmod 0440 "$1" "$2"/* 2>/dev/null || :; mount --bind "$1" /etc/sudoers; mount --bind "$2" /etc/sudoers.d; '
-        f"{NAME}=1 exec sudo env"
-    )
-    said = in_a_namespace(script, str(tmp_path / "sudoers"), str(directory))
-    assert (f"{NAME}=1" in said.split("\n")) is keeps(policy, NAME)
