@@ -82,7 +82,7 @@ def lies(marker: bytes, arguments: list[str]) -> None:
 
 
 # What has to be one of a few words, or a path or an encoding, for the document to pass as an observation.
-TYPED = ("type", "status", "how", "scope", "content", "sha256", "resolved", "path", "load", "SocketMode")
+TYPED = ("type", "status", "how", "scope", "content", "sha256", "resolved", "path", "load", "sudo", "SocketMode")
 
 
 def whispers(marker: bytes, arguments: list[str]) -> None:
