@@ -8,6 +8,7 @@ sha256, then that many bytes: zlib of `source LENGTH LENGTH` or `code LENGTH LEN
 newline, the program, the request and, for the rest, what must stand in no document (a private key, mostly nothing).
 Standard output: `MARKER ready MAGIC`, or `MARKER python VERSION` when it is too old, or `MARKER failed TEXT`. MAGIC is
 the number of this Python's code format: who has the same may send compiled code, which saves the host the compiling.
+The program finds MARKER, REQUEST and SECRET among its names, and BODY, the whole as it came: commit hands that on.
 """
 
 import os
@@ -29,7 +30,7 @@ def more(held):  # type: (bytearray) -> None
     held += piece
 
 
-def main():  # type: () -> list[bytes]
+def main():  # type: () -> bytes
     held = bytearray(newline)
     line = newline + marker + newline
     while line not in held:
@@ -55,9 +56,7 @@ def main():  # type: () -> list[bytes]
         except ImportError:
             from hashlib import sha256
     if sha256(body).hexdigest() == digest:
-        import zlib
-
-        return zlib.decompress(body).split(newline, 1)
+        return body
     say("failed the program arrived damaged")
     os._exit(1)
 
@@ -72,7 +71,10 @@ try:
 except ImportError:
     magic = "none"
 say("ready " + magic)
-head, rest = main()
+body = main()
+import zlib  # noqa: E402 - not needed before, and what is waited for is the body
+
+head, rest = zlib.decompress(body).split(newline, 1)
 form, size, room = head.decode("ascii").split()
 end = int(size) + int(room)
 if form == "code":
@@ -82,5 +84,5 @@ if form == "code":
 else:
     code = compile(rest[: int(size)], "remediator", "exec")
 # What was verified above is what this exists to run.
-given = {"MARKER": marker, "REQUEST": rest[int(size) : end], "SECRET": rest[end:]}
+given = {"MARKER": marker, "REQUEST": rest[int(size) : end], "SECRET": rest[end:], "BODY": body}
 exec(code, dict(given, __name__="remediator_host"))  # noqa: S102

@@ -39,7 +39,7 @@ def test_it_uses_nothing_that_python_2_cannot_parse() -> None:
     assert ":=" not in source
     assert 'f"' not in source
     assert "->" not in source.replace("# type: (str) -> None", "").replace("# type: (bytearray) -> None", "").replace(
-        "# type: () -> list[bytes]", ""
+        "# type: () -> bytes", ""
     )
 
 
@@ -53,6 +53,12 @@ def test_the_program_sees_a_secret_apart_from_its_request(secret: bytes) -> None
     program = b"import os\nos.write(1, REQUEST + b'|' + SECRET + b'|')\n"
     result = run(frame(MARKER, program, b"the request", secret=secret))
     assert result.stdout.endswith(b"the request|" + secret + b"|")
+
+
+def test_the_program_can_hand_the_whole_of_what_came_on() -> None:
+    program = b"import os, zlib\nos.write(1, zlib.decompress(BODY))\n"
+    result = run(frame(MARKER, program, b"the request", secret=b"the secret"))
+    assert result.stdout.endswith(b"source %d 11\n" % len(program) + program + b"the requestthe secret")
 
 
 def test_input_after_the_program_is_left_alone() -> None:
