@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from remediator.alerts import alerts_of, release_of
 from remediator.catalogue import Catalogue, Control
 from remediator.errors import HostError
 from remediator.kinds import KINDS
@@ -34,6 +35,8 @@ def decide(
     Raises UsageError when the host's own policy variables are malformed; nothing else, whatever the host answered.
     """
     policy = policy.for_host(host, dict(variables), catalogue)
+    if seen.state is not None and seen.state.broken is not None:
+        policy = policy.until(release_of(host))
     try:
         return _decide_host(host, Scope(seen, surroundings, variables, policy.roots), catalogue, policy)
     except Exception as error:  # noqa: BLE001 - a bug met on one host must not take the other hosts' plans with it
@@ -60,6 +63,7 @@ def _decide_host(host: str, scope: Scope, catalogue: Catalogue, policy: Policy) 
         transactions=build_transactions(permitted),
         held=build_transactions(proposed, permitted),
         notes=seen.problems,
+        alerts=alerts_of(host, seen.state),
     )
 
 
@@ -139,7 +143,7 @@ def _verdict(control: Control, decision: Decision, policy: Policy) -> Verdict:
     reason = decision.reason
     if drifted and decision.why_class:
         reason = f"{reason}; {fix}, because {decision.why_class}"
-    release = decision.waits_for or f"--allow {control.id}"
+    release = policy.released_by or decision.waits_for or f"--allow {control.id}"
     return Verdict(
         control=control.id,
         verdict=decision.verdict,

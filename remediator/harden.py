@@ -18,13 +18,14 @@ from remediator.catalogue import Catalogue
 from remediator.decide import decide
 from remediator.errors import HostError, UsageError
 from remediator.observation import parse_observation
-from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult
+from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult, Undo
 from remediator.policy import Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
 from remediator.text import one_line, visible
 from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
+from remediator.undo import take_back, undo_needs
 
 # Kinds of errors after which nobody knows whether commit ran: contact was lost, or what came back was no answer.
 _CONTACT_LOST = ("unreachable", "answer")
@@ -74,14 +75,46 @@ class Target:
         around = surroundings_of(self.host, self.address, self.variables, self.store)
         return decide(self.host, seen, self.catalogue, self.policy, self.variables, around), seen.host.uid == 0
 
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Where else than in its own places commit may write on this host."""
+        return self.policy.for_host(self.host, dict(self.variables), self.catalogue).roots
+
+    def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
+        """What is not done of the plan as it is now, and why."""
+        return tuple(_result(each, "held", "it needs consent: " + _releases(now, each)) for each in now.held)
+
+
+@dataclass(frozen=True)
+class UndoTarget(Target):
+    """One host of one task that takes back what `undo` names."""
+
+    undo: Undo
+
+    def look(self) -> tuple[HostPlan, bool]:
+        """See Target; the plan is the one that takes the run back. Raises HostError."""
+        from remediator.host import observe_program
+
+        answer = self.exchange(observe_program(), compile_request(undo_needs(self.undo.run)))
+        seen = parse_observation(self.host, answer)
+        plan = take_back(self.host, seen, self.undo, self.roots)
+        if plan.error is not None:
+            raise HostError(self.host, plan.error.kind, plan.error.message)
+        return plan, seen.host.uid == 0
+
+    def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
+        """See Target."""
+        return tuple(_result(each, "refused", _refusals(each)) for each in now.held)
+
 
 @dataclass(frozen=True)
 class Order:
-    """Who asks for a commit, in which run and why: what the host's journal will say."""
+    """Who asks for a commit, in which run and why: what the host's journal will say. `undoes` is the run taken back."""
 
     run: str
     who: str
     reason: str
+    undoes: str = ""
 
 
 def observe_for_driver(directory: SessionDirectory, session: Session, host: str, exchange: Exchange) -> None:
@@ -100,7 +133,9 @@ def apply_for_driver(directory: SessionDirectory, session: Session, target: Targ
     if directory.stopped:
         result = _not_begun(approved)
     else:
-        result = _apply(target, approved, Order(session.run, session.who, session.reason), directory.put_result)
+        undoes = session.undo.run if session.undo is not None else ""
+        order = Order(session.run, session.who, session.reason, undoes)
+        result = _apply(target, approved, order, directory.put_result)
     directory.put_result(result)
     return result
 
@@ -137,7 +172,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     stale += [t for t in now.transactions if t.digest not in digests and t.group not in {s.group for s in stale}]
     others = (
         *(_result(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
-        *(_result(transaction, "held", "it needs consent: " + _releases(now, transaction)) for transaction in now.held),
+        *target.left_out(now),
     )
     if due and not root:
         message = (
@@ -162,8 +197,7 @@ def _commit(
         due = tuple(t for t in due if not _takes_key(t))
         if not due:
             return HostResult(host=target.host, results=others, after=now)
-    roots = target.policy.for_host(target.host, dict(target.variables), target.catalogue).roots
-    request = commit_request(target.host, due, order, roots)
+    request = commit_request(target.host, due, order, target.roots)
     try:
         answer = target.exchange(commit_program(), request, secret)
         done = read_commit(target.host, answer, due, order.run)
@@ -202,6 +236,7 @@ def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: t
         "roots": list(roots),
         "who": order.who,
         "reason": order.reason,
+        "undoes": order.undoes,
         "transactions": transactions,
     }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")
@@ -238,6 +273,17 @@ def _not_begun(approved: HostPlan) -> HostResult:
 def _releases(plan: HostPlan, transaction: Transaction) -> str:
     wanted = dict.fromkeys(v.release for v in plan.verdicts if v.control in transaction.controls and v.release)
     return ", ".join(wanted) or "see the verdicts"
+
+
+def _refusals(transaction: Transaction) -> str:
+    """Why an undo holds this back, by path."""
+    said = [
+        f"{change.path}: {detail.removeprefix('refused: ')}"
+        for change in transaction.changes
+        for detail in change.details
+        if detail.startswith("refused: ")
+    ]
+    return one_line("; ".join(said), 1000)
 
 
 def _result(transaction: Transaction, outcome: Outcome, reason: str) -> TransactionResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from remediator.errors import UsageError
@@ -24,18 +24,26 @@ class Policy:
 
     `allow` holds `guarded` (everything guarded that the preview shows), role names and control ids. `waivers` maps
     control ids to the reason why this host may differ. `roots` are directories, besides those compiled into commit,
-    below which the inventory lets us change files.
+    below which the inventory lets us change files. `released_by` is the call that must come before anything at all is
+    changed on a broken host, empty on others.
     """
 
     allow: frozenset[str] = frozenset()
     waivers: dict[str, str] = field(default_factory=dict)
     roots: tuple[str, ...] = ()
+    released_by: str = ""
+
+    def until(self, call: str) -> Policy:
+        """The same, with nothing permitted until `call` has released the host."""
+        return replace(self, released_by=call)
 
     def permits(self, control: str, role: str, fix: FixClass, waits_for: str = "") -> bool:
         """Whether a drifted control of this fix class may be changed. `manual` never is.
 
         `waits_for` names what a fix still lacks: without that, consent helps only opt-in fixes.
         """
+        if self.released_by:
+            return False
         if fix == "safe" or (fix == "opt_in" and not waits_for):
             return True
         if fix == "manual" or (fix == "guarded" and waits_for):

@@ -121,11 +121,21 @@ def apply(
     if not targets:
         return _end(Report(plan, "nothing_permitted"), approach.threshold, view)
     changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
-    if not consent(f"Apply {_count(changes, 'change')} to {_count(len(targets), 'host')}?"):
+    verb = "Apply {} to {}?" if plan.undo is None else "Roll back {} on {}?"
+    if not consent(verb.format(_count(changes, "change"), _count(len(targets), "host"))):
         view.applied(Report(plan, "declined"))
         code = exit_codes.of_apply(plan, {}, approach.threshold)
         return exit_codes.first_that_applies((code, ExitCode.DRIFT))
     return _change(prospect, targets, approach, view, carrier)
+
+
+def show(prospect: Prospect, view: View) -> ExitCode:
+    """Show what takes a run back, and end there: 1 where there is something to take back."""
+    plan = prospect.plan
+    view.previewed(plan)
+    view.applied(Report(plan, "previewed"))
+    due = [ExitCode.DRIFT for host in plan.hosts if host.transactions]
+    return exit_codes.first_that_applies((exit_codes.of_apply(plan, {}, Threshold()), *due))
 
 
 def _end(report: Report, threshold: Threshold, view: View) -> ExitCode:

@@ -73,9 +73,17 @@ def _group_line(held: bool, group: str, impact: Impact, pieces: Sequence[ChangeP
     if not held:
         ending = "" if impact.text else ", nothing restarts"
         return line(2, (group, "bold yellow"), (f"  {changes}{ending}", "dim"))
-    roles = dict.fromkeys(verdict.role for piece in pieces for verdict in piece.verdicts)
-    ways = ", ".join(f"--allow {role}" for role in roles)
+    if not any(piece.verdicts for piece in pieces):  # of a rollback, which has none
+        return line(2, (group, "bold magenta"), (f"  {changes} refused", "magenta"))
+    ways = ", ".join(dict.fromkeys(_way(verdict) for piece in pieces for verdict in piece.verdicts))
     return line(2, (group, "bold magenta"), (f"  {changes} held back", "magenta"), ", released by ", (ways, "bold"))
+
+
+def _way(verdict: Verdict) -> str:
+    """What releases a held change: consent to its role as a whole, or, on a broken host, only its release."""
+    if verdict.release is not None and verdict.release.startswith("remediate recover "):
+        return verdict.release
+    return f"--allow {verdict.role}"
 
 
 def _impact_lines(impact: Impact) -> list[Line]:
