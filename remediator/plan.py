@@ -108,18 +108,31 @@ class EditSplice(_Document):
 class Action(_Document):
     """One step of a transaction, from commit's closed set. Fields that `do` does not use are null.
 
-    write (path, content, mode, uid, gid); edit (path, splices, mode, uid, gid: for a file with masked secrets); mkdir
-    (path, mode, uid, gid); chmod (path, mode); chown (path, uid, gid); remove (path); audit_add and audit_delete (rule:
-    its words as a rules file has them, beginning with -a or -w; commit itself turns -a into -d, or -w into -W, to
-    delete it); make_key (subject: the host's name; a key and a signing request for it, in commit's own directory);
-    install_key (path, source, public_sha256, mode, uid, gid).
+    write (path, content, mode, uid, gid); edit (path, splices, mode, uid, gid: for a file with masked secrets); restore
+    (path, source: the name `RUN.GROUP/N.before` of what an earlier transaction kept, whose bytes, mode, owner,
+    attributes and time of change the file gets); mkdir (path, mode, uid, gid); rmdir (path: an empty directory); chmod
+    (path, mode); chown (path, uid, gid); remove (path); audit_add and audit_delete (rule: its words as a rules file has
+    them, beginning with -a or -w; commit itself turns -a into -d, or -w into -W, to delete it); make_key (subject: the
+    host's name; a key and a signing request for it, in commit's own directory); install_key (path, source,
+    public_sha256, mode, uid, gid).
 
     A key's `source` is `host` (what make_key left there) or `controller` (a frame of its own that no document holds);
     `public_sha256` is the sha256 of its public half (SubjectPublicKeyInfo, DER), which commit compares first.
     """
 
     do: Literal[
-        "write", "edit", "mkdir", "chmod", "chown", "remove", "audit_add", "audit_delete", "make_key", "install_key"
+        "write",
+        "edit",
+        "restore",
+        "mkdir",
+        "rmdir",
+        "chmod",
+        "chown",
+        "remove",
+        "audit_add",
+        "audit_delete",
+        "make_key",
+        "install_key",
     ]
     path: str | None = None
     content: Content | None = None
@@ -129,7 +142,7 @@ class Action(_Document):
     rule: tuple[str, ...] | None = None
     splices: tuple[EditSplice, ...] | None = None
     subject: str | None = None
-    source: Literal["host", "controller"] | None = None
+    source: str | None = None
     public_sha256: str | None = None
 
 

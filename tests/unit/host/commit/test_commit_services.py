@@ -187,6 +187,7 @@ def test_a_repair_made_by_hand_in_the_meantime_is_left_alone(host: CommitHost, c
     assert kept.name in result["reason"]
     assert kept.read_bytes() == b"old\n"
     (host.base / "on_restart").unlink()
+    host.recover(release=True)
     assert host.run(transaction(write(config, b"newer\n")))[0]["outcome"] == "applied"
     assert kept.read_bytes() == b"old\n"
 
@@ -200,6 +201,7 @@ def test_a_removed_file_that_somebody_made_again_keeps_its_old_bytes_beside_it_f
     [kept] = [path for path in host.files.iterdir() if path != config]
     assert kept.name in result["reason"]
     (host.base / "on_restart").unlink()
+    host.recover(release=True)
     assert host.run(transaction(Action(do="remove", path=str(config))))[0]["outcome"] == "applied"
     assert kept.read_bytes() == b"old\n"
 
