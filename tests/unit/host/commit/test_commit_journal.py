@@ -12,7 +12,6 @@ from remediator.history import new_ulid
 from remediator.plan import Action, Change, State, Step
 from tests.unit.host.commit.host import CommitHost, chmod, state_of, transaction, write
 
-
 # Fills the disk that the journal lies on, and then answers as auditctl -l does.
 FILL = """
 with open("/var/lib/filler", "wb", buffering=0) as filler:
