@@ -4,9 +4,8 @@ import binascii
 import os
 import time
 
-from remediator.host.observe.docker import DOCKER_SOCKET_UNIT, DOCKER_UNIT, DockerHost
-from remediator.host.observe.handshake import how_it_speaks
-from remediator.host.observe.kernel_sockets import (
+from remediator.host.common.handshake import how_it_speaks
+from remediator.host.common.kernel_sockets import (
     KernelSocket,
     holds_socket,
     is_loopback,
@@ -14,8 +13,9 @@ from remediator.host.observe.kernel_sockets import (
     listening_sockets,
     without_mapping,
 )
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import reason_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import reason_of
+from remediator.host.observe.docker import DOCKER_SOCKET_UNIT, DOCKER_UNIT, DockerHost
 from remediator.host.observe.state import HostState
 from remediator.host.observe.words import flag_values
 

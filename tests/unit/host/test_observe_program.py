@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from remediator import host
 from remediator.errors import HostError
 from remediator.host import observe_program
+from remediator.host.common.handshake import PING
 from remediator.host.observe import LATER, PARTS, main
 from remediator.host.observe.command import COMMAND_ENVIRONMENT, COMMANDS
-from remediator.host.observe.handshake import PING
 from remediator.observation import Observation, parse_observation
 from remediator.request import Needs, compile_request
 from remediator.wire import command, frame, new_marker, read_answer
@@ -53,7 +53,7 @@ READ_ONLY_COMMANDS = {
 # on. How those answer a caller without a certificate is the question itself, and a GET of /_ping changes nothing.
 SOCKETS = {
     "observe/docker_api.py": "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
-    "observe/handshake.py": "socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)",
+    "common/handshake.py": "socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)",
 }
 
 
