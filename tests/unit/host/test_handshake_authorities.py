@@ -15,6 +15,13 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from remediator.host.common.handshake import MAX_AUTHORITIES, accepted_authorities, authorities_in
+from remediator.host.observe.command import UNIT_NAMES
+from remediator.host.observe.docker import DockerHost
+from remediator.host.observe.docker_listeners import docker_listeners
+from remediator.host.observe.processes import HostProcess
+from remediator.host.observe.state import HostState
+from remediator.host.observe.units import HostUnit
+from remediator.observation import Listener
 from remediator.tls.authority_names import in_words, not_among, subject
 from remediator.tls.certificates import read_chain
 from tests.unit.openssl import Pair, Workshop
@@ -34,8 +41,8 @@ def pair(workshop: Workshop) -> Pair:
 
 
 @contextmanager
-def openssl_server(pair: Pair, authorities: Path, *more: str) -> Iterator[int]:
-    """The port of a real server that demands a certificate of one of `authorities`."""
+def openssl_server(pair: Pair, authorities: Path, *more: str) -> Iterator[tuple[int, int]]:
+    """(port, process id) of a real server that demands a certificate of one of `authorities`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -49,7 +56,7 @@ def openssl_server(pair: Pair, authorities: Path, *more: str) -> Iterator[int]:
         assert server.stdout is not None
         while not server.stdout.readline().startswith(b"ACCEPT"):
             assert server.poll() is None
-        yield port
+        yield port, server.pid
     finally:
         server.kill()
         server.wait()
@@ -68,7 +75,7 @@ def file_of(workshop: Workshop, *stems: str) -> Path:
 @pytest.mark.parametrize("versions", [(), ("-tls1_2",)])
 def test_a_server_names_every_ca_that_it_trusts(workshop: Workshop, pair: Pair, versions: tuple[str, ...]) -> None:
     second = workshop.authority("second", "/CN=Second CA")
-    with openssl_server(pair, file_of(workshop, "first", "second"), *versions) as port:
+    with openssl_server(pair, file_of(workshop, "first", "second"), *versions) as (port, _):
         found = named(port)
     assert found is not None
     assert sorted(map(in_words, found)) == ["Lab, First CA", "Second CA"]
@@ -78,8 +85,19 @@ def test_a_server_names_every_ca_that_it_trusts(workshop: Workshop, pair: Pair, 
 
 
 def test_a_server_of_tls_1_3_alone_says_nothing_in_the_clear(workshop: Workshop, pair: Pair) -> None:
-    with openssl_server(pair, file_of(workshop, "first"), "-tls1_3") as port:
+    with openssl_server(pair, file_of(workshop, "first"), "-tls1_3") as (port, _):
         assert named(port) is None
+
+
+def test_the_names_travel_as_base64_with_the_listener(workshop: Workshop, pair: Pair) -> None:
+    with openssl_server(pair, file_of(workshop, "first")) as (port, pid):
+        process = HostProcess(pid, "unit", "docker.service")
+        process.words = ["dockerd", "-H", f"tcp://127.0.0.1:{port}", "--config-file=/nonexistent"]
+        state = HostState({name: HostUnit(name) for name in UNIT_NAMES}, {"docker.service": process})
+        (found,) = docker_listeners(state, DockerHost(state)) or []
+    listener = Listener.model_validate(found)
+    assert listener.speaks == "mutual_tls"
+    assert list(map(in_words, listener.authorities or ())) == ["Lab, First CA"]
 
 
 @contextmanager
