@@ -22,7 +22,7 @@ from typing import Any
 from remediator import wire
 from remediator.history import new_ulid
 from remediator.host import commit_program
-from remediator.host.observe.mask import mask_content
+from remediator.host.common.mask import mask_content
 from remediator.plan import Action, Precondition, Step, Transaction
 
 _NAMESPACE = """
