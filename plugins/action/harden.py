@@ -159,8 +159,8 @@ class ActionModule(ActionBase):
         told = sorted(name for name in wanted if name in facts)
         if told:
             raise AnsibleActionFail(
-                f"{self._host}: {', '.join(told)} came as a fact of this host, and only the inventory or the play may set "
-                "it. Find out what on this host answers so, and take it out of the fact cache."
+                f"{self._host}: {', '.join(told)} came as a fact of this host, and only the inventory or the play may "
+                "set it. Find out what on this host answers so, and take it out of the fact cache."
             )
         return {name: plain(self._value(name)) for name in wanted}
 

@@ -18,6 +18,7 @@ from remediator.host.commit.places import UntrustedError
 from remediator.host.commit.preconditions import difference
 from remediator.host.commit.refusals import refuse_places, refuse_unchecked_sudoers
 from remediator.host.commit.request import Action, Request, Step, Transaction
+from remediator.host.commit.restarts import refuse_other_restart
 from remediator.host.commit.staged_pair import KEY_PATH, REQUEST_PATH
 from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units
 from remediator.host.commit.units import last_log_lines, refuse_foreign_reload, telling_line, unit_is_down
@@ -41,6 +42,7 @@ def commit_transaction(transaction: Transaction, request: Request) -> Result:
         check_transaction(transaction, request)
         progress.running.update(check_health(transaction))
         hold_foreign_reload(transaction)
+        refuse_other_restart(transaction)
     except NotStartedError as stop:
         return make_result(transaction, stop.outcome, stop.reason)
     except (StepError, OSError) as error:
