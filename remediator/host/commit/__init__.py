@@ -37,6 +37,7 @@ PARTS = (
     "commit/work.py",
     "commit/units.py",
     "commit/docker.py",
+    "commit/restarts.py",
     "commit/mutual_tls.py",
     "commit/steps.py",
     "commit/record.py",

@@ -51,8 +51,11 @@ PROBE_FIELDS = {
     "docker_ping": {"path"},
     "containers": {"path", "names"},
     "mutual_tls": {"address", "path", "sha256"},
+    "stays_down": {"path", "names"},
 }
 STEP_FIELDS = {"validation": VALIDATION_FIELDS, "activation": ACTIVATION_FIELDS, "probe": PROBE_FIELDS}
+# Probes that only name containers, which come and go by themselves: what was approved is the same without them.
+UNAPPROVED_PROBES = ("containers", "stays_down")
 TEXT_FIELDS = (
     "do",
     "path",
@@ -63,7 +66,13 @@ TEXT_FIELDS = (
     "source",
     "address",
 )
-OPTIONAL_FIELDS = {("daemon_reload", "names"), ("docker_ping", "path"), ("containers", "path")}
+OPTIONAL_FIELDS = {
+    ("daemon_reload", "names"),
+    ("docker_ping", "path"),
+    ("containers", "path"),
+    ("stays_down", "path"),
+    ("stays_down", "names"),
+}
 
 
 class Precondition(NamedTuple):
@@ -218,9 +227,8 @@ def parse_transaction(document: Dict[str, Any]) -> Transaction:
     group = document.get("group") if isinstance(document, dict) else None
     if not isinstance(group, str) or GROUP_NAME.match(group) is None:
         raise bad_request("a transaction has no group, or one that is no name")
-    content = {name: value for name, value in document.items() if name != "digest"}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-    if document.get("digest") != hashlib.sha256(canonical).hexdigest():
+    document_list(document, "probe")
+    if document.get("digest") != transaction_digest(document):
         raise bad_request("the digest of transaction " + document["group"] + " is not that of its content")
     return Transaction(
         group,
@@ -250,6 +258,14 @@ def parse_asked(changes: Any) -> Dict[str, Tuple[str, ...]]:
         for target in targets:
             asked[target] = tuple(dict.fromkeys(asked.get(target, ()) + tuple(controls)))
     return asked
+
+
+def transaction_digest(document: Dict[str, Any]) -> str:
+    """sha256 of what a transaction's approval is about: all of its canonical JSON but which containers it touches."""
+    content = {name: value for name, value in document.items() if name not in ("digest", "impact")}
+    content["probe"] = [step for step in content.get("probe", []) if step.get("do") not in UNAPPROVED_PROBES]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def document_list(document: Dict[str, Any], name: str) -> Any:

@@ -21,6 +21,7 @@ from remediator.host.commit.preconditions import difference
 from remediator.host.commit.refusals import refuse_places, refuse_unchecked_sudoers
 from remediator.host.commit.release import mark_broken
 from remediator.host.commit.request import Action, Request, Step, Transaction
+from remediator.host.commit.restarts import refuse_other_restart
 from remediator.host.commit.restore import drop_copies, restore_entries
 from remediator.host.commit.staged_pair import KEY_PATH, REQUEST_PATH
 from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units
@@ -45,6 +46,7 @@ def commit_transaction(transaction: Transaction, request: Request) -> Result:
         check_transaction(transaction, request)
         progress.running.update(check_health(transaction))
         hold_foreign_reload(transaction)
+        refuse_other_restart(transaction)
         planned = plan_changes(transaction, request.secret)
         journal = begin_journal(request, transaction, planned.entries, sorted(progress.running))
     except NotStartedError as stop:

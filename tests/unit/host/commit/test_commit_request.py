@@ -17,7 +17,7 @@ from tests.unit.host.commit.host import CommitHost, chmod, transaction
 def resign(document: dict[str, Any]) -> None:
     """Gives a changed transaction the digest of its content again."""
     for item in document["transactions"]:
-        content = {name: value for name, value in item.items() if name != "digest"}
+        content = {name: value for name, value in item.items() if name not in ("digest", "impact")}
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         item["digest"] = hashlib.sha256(text.encode()).hexdigest()
 
