@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from remediator.catalogue import Catalogue
 from remediator.decide import decide
 from remediator.errors import HostError, UsageError
+from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult, Undo
 from remediator.policy import Policy
@@ -76,13 +78,13 @@ class Target:
         return decide(self.host, seen, self.catalogue, self.policy, self.variables, around), seen.host.uid == 0
 
     @property
-    def roots(self) -> tuple[str, ...]:
-        """Where else than in its own places commit may write on this host."""
-        return self.policy.for_host(self.host, dict(self.variables), self.catalogue).roots
+    def own_policy(self) -> Policy:
+        """The policy with what the host's own variables add."""
+        return self.policy.for_host(self.host, dict(self.variables), self.catalogue)
 
     def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
         """What is not done of the plan as it is now, and why."""
-        return tuple(_result(each, "held", "it needs consent: " + _releases(now, each)) for each in now.held)
+        return tuple(_result(each, "held", "it waits for " + _releases(now, each)) for each in now.held)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class UndoTarget(Target):
 
         answer = self.exchange(observe_program(), compile_request(undo_needs(self.undo.run)))
         seen = parse_observation(self.host, answer)
-        plan = take_back(self.host, seen, self.undo, self.roots)
+        plan = take_back(self.host, seen, self.undo, self.own_policy, datetime.now(UTC))
         if plan.error is not None:
             raise HostError(self.host, plan.error.kind, plan.error.message)
         return plan, seen.host.uid == 0
@@ -164,16 +166,24 @@ def _apply(target: Target, approved: HostPlan, order: Order, keep: Callable[[Hos
 
 
 def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bool, order: Order) -> HostResult:
-    digests = {transaction.digest for transaction in approved.transactions}
+    # A window that has closed since the preview holds its own transaction back, and makes nothing stale.
+    held = {transaction.digest for transaction in now.held}
+    wanted = {
+        transaction.digest: transaction for transaction in approved.transactions if transaction.digest not in held
+    }
     current = {transaction.digest for transaction in now.transactions}
     # One part that no longer holds refuses the host as a whole: what was approved is what was shown together.
-    due = tuple(t for t in now.transactions if t.digest in digests) if digests <= current else ()
-    stale = [t for t in approved.transactions if not digests <= current]
-    stale += [t for t in now.transactions if t.digest not in digests and t.group not in {s.group for s in stale}]
+    whole = wanted.keys() <= current
+    due = tuple(t for t in now.transactions if t.digest in wanted) if whole else ()
+    stale = [] if whole else list(wanted.values())
+    stale += [t for t in now.transactions if t.digest not in wanted and t.group not in {s.group for s in stale}]
+    lost = {t.digest: lost_containers(t, wanted[t.digest]) for t in due}
     others = (
         *(_result(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
+        *(_result(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
         *target.left_out(now),
     )
+    due = tuple(t for t in due if not lost[t.digest])
     if due and not root:
         message = (
             f"{target.host}: changing a system needs root, and this host was reached without. Give -b (--become), or "
@@ -186,30 +196,53 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     return _commit(target, due, now, order, others)
 
 
+def lost_containers(now: Transaction, approved: Transaction) -> str:
+    """Which containers the restart of `now` would stop for good that the preview did not name; empty for none."""
+    lost = [name for name in now.impact.stays_down if name not in approved.impact.stays_down]
+    if not lost:
+        return ""
+    names = one_line(", ".join(lost[:5]), 500) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+    return f"its restart would stop {names} for good (no restart policy), which the preview did not show; preview again"
+
+
 def _commit(
     target: Target, due: tuple[Transaction, ...], now: HostPlan, order: Order, others: tuple[TransactionResult, ...]
 ) -> HostResult:
-    from remediator.host import commit_program
-
     secret, why_not = _key(target, due)
     if why_not:
         others = (*(_result(t, "refused", why_not) for t in due if _takes_key(t)), *others)
         due = tuple(t for t in due if not _takes_key(t))
-        if not due:
-            return HostResult(host=target.host, results=others, after=now)
-    request = commit_request(target.host, due, order, target.roots)
-    try:
-        answer = target.exchange(commit_program(), request, secret)
-        done = read_commit(target.host, answer, due, order.run)
-    except HostError as error:
-        if error.kind not in _CONTACT_LOST:
-            return HostResult(host=target.host, error=plan_error(error), results=others, after=now)
-        done = tuple(_unreported(transaction, str(error)) for transaction in due)
-    result = HostResult(host=target.host, results=(*done, *others))
+    policy = target.own_policy
+    with around_restarts(policy.restarts, due) as around:
+        if around.failure:
+            others = (*(_result(t, "refused", around.failure) for t in due if t.restarts), *others)
+            due = tuple(t for t in due if not t.restarts)
+        result = HostResult(host=target.host, results=others, after=now)
+        if due:
+            request = commit_request(target.host, due, order, policy.roots)
+            result = _exchange(target, request, secret, due, order.run, result)
+    result = result.model_copy(update={"notes": around.notes, "left_undone": bool(around.notes)})
+    if result.after is not None or result.error is not None:
+        return result
     try:
         return result.model_copy(update={"after": target.look()[0]})
     except HostError as error:
         return result.model_copy(update={"error": plan_error(error)})
+
+
+def _exchange(
+    target: Target, request: bytes, secret: bytes, due: tuple[Transaction, ...], run: str, result: HostResult
+) -> HostResult:
+    """`result` with what came of committing; without an `after` where the host must be looked at again."""
+    from remediator.host import commit_program
+
+    try:
+        done = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
+    except HostError as error:
+        if error.kind not in _CONTACT_LOST:
+            return result.model_copy(update={"error": plan_error(error)})
+        done = tuple(_unreported(transaction, str(error)) for transaction in due)
+    return result.model_copy(update={"results": (*done, *result.results), "after": None})
 
 
 def _key(target: Target, due: tuple[Transaction, ...]) -> tuple[bytes, str]:

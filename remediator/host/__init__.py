@@ -16,8 +16,9 @@ _HERE = Path(__file__).parent
 _OWN_IMPORT = re.compile(r"^from (?:remediator\.host\S*|__future__) import (?:\([^)]*\)|.*)$", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^ *#.*\n", re.MULTILINE)
 _SERVE = "\nserve(MARKER, REQUEST, handle)\n"
-# Only what commits is given what came behind the request: a private key, which no document may hold.
-_SERVE_BOTH = "\nserve(MARKER, REQUEST, lambda document: handle(document, SECRET))\n"
+# Only what commits is given what came behind the request, a private key, which no document may hold; and the whole that
+# came, to hand it on.
+_SERVE_WHOLE = "\nserve(MARKER, REQUEST, lambda document: handle(document, SECRET, BODY))\n"
 Parts = tuple[str, ...]
 
 
@@ -40,7 +41,7 @@ def commit_program() -> bytes:
     """The program that commits: takes transactions, answers with their outcomes."""
     from remediator.host.commit import PARTS
 
-    return join(PARTS, serve=_SERVE_BOTH)
+    return join(PARTS, serve=_SERVE_WHOLE)
 
 
 def join(parts: Parts, later: Mapping[str, Parts] | None = None, serve: str = _SERVE) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from remediator.plan import Impact, Plan, Verdict
 from remediator.views.diff import change_lines
 from remediator.views.lines import BLANK, SEVERITY_STYLES, Line, columns, line
-from remediator.views.sections import ChangePiece, Section, official, why
+from remediator.views.sections import ChangePiece, Section, consent_releases, official, why
 
 # The states of verdicts in the order of reading, each with its style and what it means.
 _STATES: dict[str, tuple[str, str]] = {
@@ -80,10 +80,11 @@ def _group_line(held: bool, group: str, impact: Impact, pieces: Sequence[ChangeP
 
 
 def _way(verdict: Verdict) -> str:
-    """What releases a held change: consent to its role as a whole, or, on a broken host, only its release."""
-    if verdict.release is not None and verdict.release.startswith("remediate recover "):
-        return verdict.release
-    return f"--allow {verdict.role}"
+    """What would release it, and with it what its role has of the same sort; on a broken host, only its release."""
+    consent = f"--allow {verdict.role}"
+    if consent_releases(verdict):
+        return consent
+    return (verdict.release or "").replace(f"--allow {verdict.control}", consent)
 
 
 def _impact_lines(impact: Impact) -> list[Line]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +14,8 @@ from remediator.errors import UsageError
 from remediator.observation import Observation
 from remediator.own_records import OwnTransactions
 from remediator.plan import HostPlan, Transaction, Undo
+from remediator.policy import Policy
+from remediator.restarts import RestartPolicy
 from remediator.rollback import find_run
 from remediator.undo import known_runs, take_back, undo_needs
 
@@ -20,6 +24,7 @@ LATER = "01JDQ4AAAAAAAAAAAAAAAAAAAA"
 CONFIG = "/etc/docker/daemon.json"
 MODE = "docker.files.config-mode"
 OPTION = "docker.daemon.live-restore"
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
 RESTART = [{"do": "restart", "unit": "docker.service"}]
 
 
@@ -69,8 +74,8 @@ def host(*records: dict[str, Any], files: dict[str, Any] | None = None, **more: 
     )
 
 
-def undone(seen: Observation, *controls: str, force: bool = False) -> HostPlan:
-    return take_back("web1", seen, Undo(run=RUN, controls=controls, force=force))
+def undone(seen: Observation, *controls: str, force: bool = False, policy: Policy | None = None) -> HostPlan:
+    return take_back("web1", seen, Undo(run=RUN, controls=controls, force=force), policy or Policy(), NOW)
 
 
 def only(plan: HostPlan) -> Transaction:
@@ -100,7 +105,7 @@ def test_a_written_file_gets_its_bytes_back_and_its_service_is_restarted_and_pro
     (wanted,) = undo.preconditions
     assert (wanted.sha256, wanted.mode) == (hashlib.sha256(b"after\n").hexdigest(), 0o644)
     assert [step.do for step in undo.activation] == ["restart"]
-    assert [step.do for step in undo.probe] == ["mode_is", "unit_active", "docker_ping", "containers"]
+    assert [step.do for step in undo.probe] == ["mode_is", "unit_active", "docker_ping", "containers", "stays_down"]
     assert undo.impact.text == "restarts docker.service: web back afterwards; live-restore is off"
 
 
@@ -361,6 +366,15 @@ def test_a_broken_host_is_not_touched_until_it_is_released() -> None:
     plan = undone(broken, force=True)
     assert plan.transactions == ()
     assert "until that is released" in details(plan.held[0])
+
+
+def test_a_restart_that_must_not_be_made_now_holds_its_transaction_back_whole() -> None:
+    forbidden = replace(Policy(), restarts=RestartPolicy("never"))
+    seen = host(record(written(), activation=RESTART), files={CONFIG: facts(b"after\n"), **kept()})
+    plan = undone(seen, force=True, policy=forbidden)
+    assert plan.transactions == ()
+    assert "waits for restarts: ask or always in remediator_policy" in details(plan.held[0])
+    assert only(undone(host(record(written()), files={CONFIG: facts(b"after\n"), **kept()}), policy=forbidden))
 
 
 @pytest.mark.parametrize("uid", [0, 1000])

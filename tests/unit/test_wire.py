@@ -100,16 +100,16 @@ SECRET = b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE K
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_secret_goes_beside_the_request_and_only_to_a_program_that_takes_it(compiled: bool) -> None:
     magic = importlib.util.MAGIC_NUMBER.hex() if compiled else ""
-    takes = b"lambda document: handle(document, SECRET)"
+    takes = b"lambda document: handle(document, SECRET, BODY)"
     program = echo_program().replace(b"{'echo': request}", b"{'echo': [request, secret.decode()]}")
-    program = program.replace(b"handle(request)", b"handle(request, secret)").replace(
+    program = program.replace(b"handle(request)", b"handle(request, secret, body)").replace(
         b"REQUEST, handle", b"REQUEST, " + takes
     )
     answer = read_answer("web", start(frame(MARKER, program, b'{"a":1}', magic, SECRET)).stdout, MARKER)
     assert json.loads(answer) == {"echo": [{"a": 1}, SECRET.decode()]}
     answer = read_answer("web", start(frame(MARKER, echo_program(), b'{"a":1}', magic, SECRET)).stdout, MARKER)
     assert json.loads(answer) == {"echo": {"a": 1}}
-    assert (takes in commit_program(), b"SECRET)" in observe_program()) == (True, False)
+    assert (takes in commit_program(), b"SECRET, BODY" in observe_program()) == (True, False)
 
 
 def test_nothing_is_kept_of_a_frame_with_a_secret() -> None:
