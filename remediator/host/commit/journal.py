@@ -90,6 +90,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "undoes": request.undoes,
         "started": int(time.time()),
         "boot_id": boot_id(),
+        "place": [each.group for each in request.transactions].index(transaction.group),
         "controls": list(transaction.controls),
         "running": running,
         "entries": [entry.document() for entry in entries],
