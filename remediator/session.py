@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from remediator.errors import HostError, UsageError
 from remediator.plan import HostError as PlanError
-from remediator.plan import HostPlan, HostResult
+from remediator.plan import HostPlan, HostResult, Undo
 from remediator.policy import Policy
 
 _FILE = "session.json"
@@ -29,13 +29,14 @@ _STOP = "stop"
 class Session(BaseModel):
     """One call of ansible-playbook. `request` is observe's request; the policy is the command line's.
 
-    In mode `keys` every host makes a key and a signing request, and `request` asks for them afterwards.
+    In mode `keys` every host makes a key and a signing request, and `request` asks for them afterwards. In mode
+    `rollback` what `undo` names is taken back, as the approved plans have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    mode: Literal["observe", "apply", "keys"]
+    mode: Literal["observe", "apply", "keys", "rollback"]
     request: str
     controls: tuple[str, ...] = ()
     run: str = ""
@@ -45,6 +46,7 @@ class Session(BaseModel):
     waivers: dict[str, str] = {}
     roots: tuple[str, ...] = ()
     tls_store: str = ""  # the private CA's directory, as the driver knows it
+    undo: Undo | None = None
 
     @property
     def policy(self) -> Policy:

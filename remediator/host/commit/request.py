@@ -169,7 +169,10 @@ class Transaction(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one host is asked to do, for whom and why. `secret` is the private key (PEM) that came beside it, if any."""
+    """What one host is asked to do, for whom and why. `secret` is the private key (PEM) that came beside it, if any.
+
+    `undoes` is the run that this one takes back, empty for most.
+    """
 
     run: str
     host: str
@@ -180,6 +183,7 @@ class Request(NamedTuple):
     secret: bytes
     keep_count: int
     keep_days: int
+    undoes: str
 
 
 def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
@@ -190,15 +194,15 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     roots = document.get("roots")
     if not isinstance(transactions, list) or not isinstance(roots, list):
         raise bad_request("transactions and roots must be lists")
-    texts = [document.get(name) for name in ("run", "host", "who", "reason")]
+    texts = [document.get(name) for name in ("run", "host", "who", "reason")] + [document.get("undoes", "")]
     if not all(isinstance(text, str) and len(text) <= 4096 for text in texts + roots):
-        raise bad_request("run, host, who, reason and roots must be text")
-    run, host, who, reason = (str(text) for text in texts)
+        raise bad_request("run, host, who, reason, undoes and roots must be text")
+    run, host, who, reason, undoes = (str(text) for text in texts)
     if RUN_NAME.match(run) is None:
         raise bad_request("the run's name is none")
     parsed = tuple(parse_transaction(item) for item in transactions)
     keep = parse_keep(document.get("keep"))
-    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes)
 
 
 def parse_keep(document: Any) -> Tuple[int, int]:
