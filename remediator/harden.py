@@ -7,6 +7,7 @@ previews in check mode and makes true otherwise.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from remediator.catalogue import Catalogue
+from remediator.collecting import Collected, collect
 from remediator.decide import decide
 from remediator.errors import HostError, UsageError
 from remediator.observation import parse_observation
@@ -54,7 +56,7 @@ class Target:
     """One host of one task.
 
     `variables` are its own (templated) variables over the roles' defaults, `address` is how it is reached, `store` the
-    directory of the controller's private CA.
+    directory of the controller's private CA, `pause` waits for a number of seconds.
     """
 
     host: str
@@ -64,6 +66,7 @@ class Target:
     catalogue: Catalogue
     policy: Policy
     variables: Mapping[str, Any]
+    pause: Callable[[float], None] = time.sleep
 
     def look(self) -> tuple[HostPlan, bool]:
         """Observe and decide: the host's plan now, and whether root observed. Raises HostError."""
@@ -95,13 +98,18 @@ def observe_for_driver(directory: SessionDirectory, session: Session, host: str,
 
 
 def apply_for_driver(directory: SessionDirectory, session: Session, target: Target) -> HostResult:
-    """Do the approved transactions of this host and put the result into the session's directory."""
+    """Do the approved transactions of this host and put the result into the session's directory.
+
+    A host that ends broken stops the run: no later one begins.
+    """
     approved = directory.plan(target.host) or HostPlan(host=target.host)
     if directory.stopped:
         result = _not_begun(approved)
     else:
         result = _apply(target, approved, Order(session.run, session.who, session.reason), directory.put_result)
     directory.put_result(result)
+    if any(answer.outcome == "broken" for answer in result.results):
+        directory.stop()
     return result
 
 
@@ -170,12 +178,42 @@ def _commit(
     except HostError as error:
         if error.kind not in _CONTACT_LOST:
             return HostResult(host=target.host, error=plan_error(error), results=others, after=now)
-        done = tuple(_unreported(transaction, str(error)) for transaction in due)
+        done = _collected(target, due, order, error)
     result = HostResult(host=target.host, results=(*done, *others))
     try:
         return result.model_copy(update={"after": target.look()[0]})
     except HostError as error:
         return result.model_copy(update={"error": plan_error(error)})
+
+
+def _collected(
+    target: Target, due: tuple[Transaction, ...], order: Order, lost: HostError
+) -> tuple[TransactionResult, ...]:
+    """The outcomes of a commit that `lost` cut off: the recorded ones, `held` for what was not begun.
+
+    What the host cannot be asked for, or has not settled, is `unreported`.
+    """
+    try:
+        found = collect(target.exchange, target.host, order.run, target.pause)
+    except HostError as error:
+        why = str(lost) if error.kind == "unreachable" else f"{lost} {error}"
+        return tuple(_unreported(transaction, why) for transaction in due)
+    return tuple(_found(target.host, transaction, found, lost) for transaction in due)
+
+
+def _found(host: str, transaction: Transaction, found: Collected, lost: HostError) -> TransactionResult:
+    recorded = {result.digest: result for result in found.results}
+    if transaction.digest in recorded:
+        return _harmless(transaction, recorded[transaction.digest])
+    if found.running:
+        return _result(
+            transaction, "unreported", f"it still goes on there; look again with `remediate check -l {host}`"
+        )
+    if transaction.group in found.open:
+        reason = f"it was cut short there and waits to be put back: `remediate recover -l {host}`"
+        return _result(transaction, "unreported", reason)
+    reason = f"contact was lost before it began: nothing was done ({one_line(str(lost), 500)})"
+    return _result(transaction, "held", reason)
 
 
 def _key(target: Target, due: tuple[Transaction, ...]) -> tuple[bytes, str]:
