@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-_KEEP = frozenset(("HOME", "PATH", "LANG", "LANGUAGE", "TZ", "SSH_AUTH_SOCK", "KRB5CCNAME"))
+# KUBECONFIG is for the commands of before_restart and after_restart, which the harden action runs.
+_KEEP = frozenset(("HOME", "PATH", "LANG", "LANGUAGE", "TZ", "SSH_AUTH_SOCK", "KRB5CCNAME", "KUBECONFIG"))
 # Locale, Ansible's own, and what ansible-runner hands to its display plugin.
 _KEEP_PREFIXES = ("LC_", "ANSIBLE_", "RUNNER_", "AWX_ISOLATED_DATA_DIR", "ORIGINAL_STDOUT_CALLBACK")
 # These would print what hosts answered, or give it to other programs.

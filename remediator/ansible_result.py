@@ -49,6 +49,9 @@ def driven_result(result: HostResult) -> dict[str, Any]:
     if failing:
         said = "; ".join(f"{a.group} {a.outcome.replace('_', ' ')}: {one_line(a.reason, 400)}" for a in failing)
         told.update(failed=True, msg=f"{result.host}: {said}")
+    elif result.left_undone:
+        # A node that could not be taken back into service must stop a rollout that would take out the next.
+        told.update(failed=True, msg=f"{result.host}: {one_line('; '.join(result.notes), 1000)}")
     elif result.error is not None:
         told["msg"] = result.error.message
     return told

@@ -11,9 +11,10 @@ from remediator.kinds import KINDS
 from remediator.kinds.interface import Decision, Scope
 from remediator.observation import Observation
 from remediator.overlay import Overlay
-from remediator.plan import FixClass, HostPlan, Verdict
+from remediator.plan import FixClass, HostPlan, Transaction, Verdict
 from remediator.plan import HostError as PlanError
 from remediator.policy import Policy
+from remediator.restart_holds import Hold, holds
 from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import build_transactions
@@ -57,8 +58,8 @@ def _decide_host(host: str, scope: Scope, catalogue: Catalogue, policy: Policy) 
         host=host,
         systems=tuple(name for name in ("docker", "kubernetes") if name in seen.systems and seen.systems[name].present),
         verdicts=tuple(verdicts[control.id] for control in catalogue.controls),
-        transactions=build_transactions(permitted),
-        held=build_transactions(proposed, permitted),
+        transactions=_with_hooks(build_transactions(permitted), policy),
+        held=_with_hooks(build_transactions(proposed, permitted), policy),
         notes=seen.problems,
     )
 
@@ -67,7 +68,8 @@ def _settle(scope: Scope, catalogue: Catalogue, policy: Policy) -> tuple[dict[st
     """Every control's verdict, and the edits that are permitted.
 
     What one control is permitted to change can free another: a directory repaired, a group's access gone already. So
-    those that it may free are decided again, until nothing more is permitted.
+    those that it may free are decided again, until nothing more is permitted. A control whose change needs a restart
+    that must not be made now is held back with all that it staged; others of its group go on.
     """
     permitted = Overlay(scope.seen)
     verdicts: dict[str, Verdict] = {}
@@ -78,7 +80,7 @@ def _settle(scope: Scope, catalogue: Catalogue, policy: Policy) -> tuple[dict[st
         for control in undone:
             trial = permitted.copy()
             decision = _decide_one(control, scope, policy, trial)
-            verdict = _verdict(control, decision, policy)
+            verdict = _verdict(control, decision, policy, holds(trial, permitted, policy, scope.surroundings))
             if verdict.permitted:
                 permitted = trial
             if verdict.permitted or control.id not in verdicts or not verdicts[control.id].permitted:
@@ -89,6 +91,17 @@ def _settle(scope: Scope, catalogue: Catalogue, policy: Policy) -> tuple[dict[st
         if (permitted.files, permitted.rules) == (before.files, before.rules):
             break
     return verdicts, permitted
+
+
+def _with_hooks(transactions: tuple[Transaction, ...], policy: Policy) -> tuple[Transaction, ...]:
+    """The transactions, their impact saying what this controller runs around their restart."""
+    hooks = policy.restarts.hooks
+    return tuple(
+        each.model_copy(update={"impact": each.impact.model_copy(update={"text": f"{each.impact.text}; {hooks}"})})
+        if hooks and each.restarts
+        else each
+        for each in transactions
+    )
 
 
 def unreached(host: str, catalogue: Catalogue, error: HostError) -> HostPlan:
@@ -132,14 +145,18 @@ def _defect(error: Exception) -> str:
     )
 
 
-def _verdict(control: Control, decision: Decision, policy: Policy) -> Verdict:
+def _verdict(control: Control, decision: Decision, policy: Policy, held: tuple[Hold, ...] = ()) -> Verdict:
     fix = _fix_class(control, decision)
     drifted = decision.verdict == "drifted"
-    permitted = drifted and policy.permits(control.id, control.role, fix, decision.waits_for)
+    consented = drifted and policy.permits(control.id, control.role, fix, decision.waits_for)
+    permitted = consented and not held
     reason = decision.reason
     if drifted and decision.why_class:
         reason = f"{reason}; {fix}, because {decision.why_class}"
-    release = decision.waits_for or f"--allow {control.id}"
+    if drifted:
+        reason = "; ".join((reason, *(hold.reason for hold in held if hold.reason)))
+    releases = [] if consented else [decision.waits_for or f"--allow {control.id}"]
+    release = " and ".join((*releases, *(hold.release for hold in held)))
     return Verdict(
         control=control.id,
         verdict=decision.verdict,

@@ -55,7 +55,7 @@ class Threshold:
             return False
         if verdict.permitted:
             return True
-        return self.strict or (verdict.fix == "guarded" and not after_apply) or verdict.fix == "safe"
+        return self.strict or (verdict.fix in ("safe", "guarded") and not after_apply)
 
 
 def first_that_applies(codes: Iterable[ExitCode]) -> ExitCode:
@@ -79,7 +79,7 @@ def of_apply(plan: Plan, results: Mapping[str, HostResult], threshold: Threshold
             continue
         codes += _of_error(result.error)
         codes += [_OF_OUTCOME[answer.outcome] for answer in result.results]
-        codes += [ExitCode.FAILED] if result.contradicted else []
+        codes += [ExitCode.FAILED] if result.contradicted or result.left_undone else []
         if result.after is None:
             codes.append(ExitCode.FAILED)  # nobody has seen what the host is now
         else:

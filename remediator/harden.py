@@ -19,9 +19,10 @@ from remediator.catalogue import Catalogue
 from remediator.collecting import Collected, collect
 from remediator.decide import decide
 from remediator.errors import HostError, UsageError
+from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult
-from remediator.policy import Policy
+from remediator.policy import HEALTHY_SECONDS, Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
 from remediator.text import one_line, visible
@@ -137,16 +138,24 @@ def _apply(target: Target, approved: HostPlan, order: Order, keep: Callable[[Hos
 
 
 def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bool, order: Order) -> HostResult:
-    digests = {transaction.digest for transaction in approved.transactions}
+    # A window that has closed since the preview holds its own transaction back, and makes nothing stale.
+    held = {transaction.digest for transaction in now.held}
+    wanted = {
+        transaction.digest: transaction for transaction in approved.transactions if transaction.digest not in held
+    }
     current = {transaction.digest for transaction in now.transactions}
     # One part that no longer holds refuses the host as a whole: what was approved is what was shown together.
-    due = tuple(t for t in now.transactions if t.digest in digests) if digests <= current else ()
-    stale = [t for t in approved.transactions if not digests <= current]
-    stale += [t for t in now.transactions if t.digest not in digests and t.group not in {s.group for s in stale}]
+    whole = wanted.keys() <= current
+    due = tuple(t for t in now.transactions if t.digest in wanted) if whole else ()
+    stale = [] if whole else list(wanted.values())
+    stale += [t for t in now.transactions if t.digest not in wanted and t.group not in {s.group for s in stale}]
+    lost = {t.digest: lost_containers(t, wanted[t.digest]) for t in due}
     others = (
         *(_result(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
-        *(_result(transaction, "held", "it needs consent: " + _releases(now, transaction)) for transaction in now.held),
+        *(_result(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
+        *(_result(transaction, "held", "it waits for " + _releases(now, transaction)) for transaction in now.held),
     )
+    due = tuple(t for t in due if not lost[t.digest])
     if due and not root:
         message = (
             f"{target.host}: changing a system needs root, and this host was reached without. Give -b (--become), or "
@@ -159,42 +168,64 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     return _commit(target, due, now, order, others)
 
 
+def lost_containers(now: Transaction, approved: Transaction) -> str:
+    """Which containers the restart of `now` would stop for good that the preview did not name; empty for none."""
+    lost = [name for name in now.impact.stays_down if name not in approved.impact.stays_down]
+    if not lost:
+        return ""
+    names = one_line(", ".join(lost[:5]), 500) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
+    return f"its restart would stop {names} for good (no restart policy), which the preview did not show; preview again"
+
+
 def _commit(
     target: Target, due: tuple[Transaction, ...], now: HostPlan, order: Order, others: tuple[TransactionResult, ...]
 ) -> HostResult:
-    from remediator.host import commit_program
-
     secret, why_not = _key(target, due)
     if why_not:
         others = (*(_result(t, "refused", why_not) for t in due if _takes_key(t)), *others)
         due = tuple(t for t in due if not _takes_key(t))
-        if not due:
-            return HostResult(host=target.host, results=others, after=now)
-    roots = target.policy.for_host(target.host, dict(target.variables), target.catalogue).roots
-    request = commit_request(target.host, due, order, roots)
-    try:
-        answer = target.exchange(commit_program(), request, secret)
-        done = read_commit(target.host, answer, due, order.run)
-    except HostError as error:
-        if error.kind not in _CONTACT_LOST:
-            return HostResult(host=target.host, error=plan_error(error), results=others, after=now)
-        done = _collected(target, due, order, error)
-    result = HostResult(host=target.host, results=(*done, *others))
+    policy = target.policy.for_host(target.host, dict(target.variables), target.catalogue)
+    with around_restarts(policy.restarts, due) as around:
+        if around.failure:
+            others = (*(_result(t, "refused", around.failure) for t in due if t.restarts), *others)
+            due = tuple(t for t in due if not t.restarts)
+        result = HostResult(host=target.host, results=others, after=now)
+        if due:
+            request = commit_request(target.host, due, order, policy.roots, policy.healthy_seconds)
+            result = _exchange(target, request, secret, due, order.run, result)
+    result = result.model_copy(update={"notes": around.notes, "left_undone": bool(around.notes)})
+    if result.after is not None or result.error is not None:
+        return result
     try:
         return result.model_copy(update={"after": target.look()[0]})
     except HostError as error:
         return result.model_copy(update={"error": plan_error(error)})
 
 
+def _exchange(
+    target: Target, request: bytes, secret: bytes, due: tuple[Transaction, ...], run: str, result: HostResult
+) -> HostResult:
+    """`result` with what came of committing; without an `after` where the host must be looked at again."""
+    from remediator.host import commit_program
+
+    try:
+        done = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
+    except HostError as error:
+        if error.kind not in _CONTACT_LOST:
+            return result.model_copy(update={"error": plan_error(error)})
+        done = _collected(target, due, run, error)
+    return result.model_copy(update={"results": (*done, *result.results), "after": None})
+
+
 def _collected(
-    target: Target, due: tuple[Transaction, ...], order: Order, lost: HostError
+    target: Target, due: tuple[Transaction, ...], run: str, lost: HostError
 ) -> tuple[TransactionResult, ...]:
     """The outcomes of a commit that `lost` cut off: the recorded ones, `held` for what was not begun.
 
     What the host cannot be asked for, or has not settled, is `unreported`.
     """
     try:
-        found = collect(target.exchange, target.host, order.run, target.pause)
+        found = collect(target.exchange, target.host, run, target.pause)
     except HostError as error:
         why = str(lost) if error.kind == "unreachable" else f"{lost} {error}"
         return tuple(_unreported(transaction, why) for transaction in due)
@@ -230,7 +261,13 @@ def _takes_key(transaction: Transaction) -> bool:
     return any(action.do == "install_key" and action.source == "controller" for action in transaction.actions)
 
 
-def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: tuple[str, ...]) -> bytes:
+def commit_request(
+    host: str,
+    due: Iterable[Transaction],
+    order: Order,
+    roots: tuple[str, ...],
+    healthy_seconds: int = HEALTHY_SECONDS,
+) -> bytes:
     """The request document for commit: ASCII JSON."""
     transactions = [{**t.model_dump(mode="json"), "digest": t.digest} for t in due]
     document = {
@@ -240,6 +277,7 @@ def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: t
         "roots": list(roots),
         "who": order.who,
         "reason": order.reason,
+        "healthy_seconds": healthy_seconds,
         "transactions": transactions,
     }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")

@@ -110,6 +110,7 @@ class Component(_Document):
     how: Literal["unit", "static_pod"]
     source: HostText  # the unit's name or the manifest's path
     uid: int = 0
+    replaced: bool = False  # of a unit's: the file of its program was taken away or replaced since it started
 
 
 class System(_Document):

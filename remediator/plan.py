@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
+from remediator.host.commit.request import transaction_digest
+
 FORMAT_VERSION = 1
 
 VerdictName = Literal["compliant", "drifted", "pending", "not_applicable", "waived", "manual", "unknown"]
@@ -141,7 +143,9 @@ class Step(_Document):
     activate: daemon_reload, reload (unit), restart (unit);
     probe: mode_is (path, mode, uid, gid), audit_loaded (rule), unit_active (unit), docker_ping, containers (names),
     mutual_tls (address `HOST:PORT` on the host itself, path: the CA's file, sha256: of the certificate in DER that must
-    be served; a request without a client certificate and one in plain HTTP must be refused).
+    be served; a request without a client certificate and one in plain HTTP must be refused), stays_down (names: the
+    containers that were shown as not coming back; looked at before the first write, when another one that would not
+    come back makes the transaction stale).
     """
 
     do: str
@@ -157,7 +161,10 @@ class Step(_Document):
 
 
 class Impact(_Document):
-    """What activation costs. `stops` and `stays_down` name containers, `text` is what the preview prints."""
+    """What activation costs. `stops` and `stays_down` name containers, `text` is what the preview prints.
+
+    A container that goes when it stops anyway (`docker run --rm`) is not among `stays_down`.
+    """
 
     level: Literal["none", "reload", "restart", "recreation", "login", "reboot"] = "none"
     text: str = ""
@@ -180,8 +187,16 @@ class Transaction(_Document):
 
     @property
     def digest(self) -> str:
-        """sha256 of the canonical JSON: what is approved, and what apply compares."""
-        return digest(self)
+        """What is approved, and what apply compares: sha256 of the canonical JSON without what only names containers.
+
+        They come and go by themselves; those that a restart would stop for good are compared by name.
+        """
+        return transaction_digest(self.model_dump(mode="json"))
+
+    @property
+    def restarts(self) -> tuple[str, ...]:
+        """The units that it restarts."""
+        return tuple(dict.fromkeys(step.unit for step in self.activation if step.do == "restart" and step.unit))
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -241,6 +256,7 @@ class HostResult(_Document):
     after: HostPlan | None = None
     notes: tuple[str, ...] = ()  # what else was proved or seen from the controller, harmless to show
     contradicted: bool = False  # what the controller itself met is not what the host said of its change
+    left_undone: bool = False  # a command of after_restart failed; a note says which
 
 
 def canonical(value: BaseModel) -> bytes:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from remediator.errors import UsageError
 from remediator.host.commit.roots import SYSTEM_DIRECTORIES, is_normal_path
 from remediator.plan import FixClass
+from remediator.restarts import RESTART_KEYS, RestartPolicy, parse_restarts
 
 if TYPE_CHECKING:
     from remediator.catalogue import Catalogue
 
 _SHAPE = (
-    "must be a mapping with waivers ({control id: reason}) and roots (a list of absolute directories), and nothing "
-    "else. Correct it in the inventory."
+    "must be a mapping with waivers ({control id: reason}), roots (a list of absolute directories), restarts, window, "
+    "before_restart, after_restart, hook_seconds and healthy_seconds (a number from 0 to 600), and nothing else. "
+    "Correct it in the inventory."
 )
+# How long a service must have been well after a restart before that counts: daemons die late, too.
+HEALTHY_SECONDS = 15
+_MOST_HEALTHY_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,17 @@ class Policy:
 
     `allow` holds `guarded` (everything guarded that the preview shows), role names and control ids. `waivers` maps
     control ids to the reason why this host may differ. `roots` are directories, besides those compiled into commit,
-    below which the inventory lets us change files.
+    below which the inventory lets us change files. `restarts` says when services may be restarted; `asks`, whether
+    somebody approves what the preview shows before it is done, as in a call of `remediate`. A playbook of the user's
+    own has nobody to ask. `healthy_seconds` is how long a restarted service must be well before its change counts.
     """
 
     allow: frozenset[str] = frozenset()
     waivers: dict[str, str] = field(default_factory=dict)
     roots: tuple[str, ...] = ()
+    restarts: RestartPolicy = field(default_factory=RestartPolicy)
+    asks: bool = True
+    healthy_seconds: int = HEALTHY_SECONDS
 
     def permits(self, control: str, role: str, fix: FixClass, waits_for: str = "") -> bool:
         """Whether a drifted control of this fix class may be changed. `manual` never is.
@@ -44,14 +54,18 @@ class Policy:
         return named or (fix == "guarded" and "guarded" in self.allow)
 
     def for_host(self, host: str, variables: dict[str, Any], catalogue: Catalogue) -> Policy:
-        """This policy with the host's own `remediator_policy` (waivers, roots) and `remediator_allow` on top.
+        """This policy with the host's own `remediator_policy` and `remediator_allow` on top.
 
         Controls may be named by an official id too. Raises UsageError when one of them has another shape than
-        `waivers: {control: reason}`, `roots: [path]` and a list of names, or names what does not exist.
+        `waivers: {control: reason}`, `roots: [path]`, what `parse_restarts` knows and a list of names, or names what
+        does not exist.
         """
         own = variables.get("remediator_policy") or {}
         allow = variables.get("remediator_allow") or []
-        if not isinstance(own, dict) or set(own) - {"waivers", "roots"}:
+        if not isinstance(own, dict) or set(own) - {"waivers", "roots", "healthy_seconds"} - RESTART_KEYS:
+            raise UsageError(f"{host}: remediator_policy {_SHAPE}")
+        healthy = own.get("healthy_seconds", self.healthy_seconds)
+        if isinstance(healthy, bool) or not isinstance(healthy, int) or not 0 <= healthy <= _MOST_HEALTHY_SECONDS:
             raise UsageError(f"{host}: remediator_policy {_SHAPE}")
         waivers, roots = own.get("waivers") or {}, own.get("roots") or []
         texts = [text for pair in waivers.items() for text in pair] if isinstance(waivers, dict) else [None]
@@ -73,8 +87,13 @@ class Policy:
                 )
         waived = {name: reason for word, reason in waivers.items() for name in _ids(host, word, catalogue)}
         named = {name for word in allow for name in _names(host, word, catalogue)}
-        return Policy(
-            self.allow | named, {**self.waivers, **waived}, (*self.roots, *(root.rstrip("/") for root in roots))
+        return replace(
+            self,
+            allow=self.allow | named,
+            waivers={**self.waivers, **waived},
+            roots=(*self.roots, *(root.rstrip("/") for root in roots)),
+            restarts=parse_restarts(host, own),
+            healthy_seconds=healthy,
         )
 
 

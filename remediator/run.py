@@ -120,12 +120,20 @@ def apply(
     targets = tuple(host for host in plan.hosts if host.transactions)
     if not targets:
         return _end(Report(plan, "nothing_permitted"), approach.threshold, view)
-    changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
-    if not consent(f"Apply {_count(changes, 'change')} to {_count(len(targets), 'host')}?"):
+    if not consent(_question(targets)):
         view.applied(Report(plan, "declined"))
         code = exit_codes.of_apply(plan, {}, approach.threshold)
         return exit_codes.first_that_applies((code, ExitCode.DRIFT))
     return _change(prospect, targets, approach, view, carrier)
+
+
+def _question(targets: tuple[HostPlan, ...]) -> str:
+    """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
+    changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
+    units = [unit for host in targets for unit in {unit for each in host.transactions for unit in each.restarts}]
+    restarts = [f"{unit} on {_count(units.count(unit), 'host')}" for unit in sorted(set(units))]
+    said = f" (restarts {', '.join(restarts)})" if restarts else ""
+    return f"Apply {_count(changes, 'change')} to {_count(len(targets), 'host')}{said}?"
 
 
 def _end(report: Report, threshold: Threshold, view: View) -> ExitCode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from remediator.observation import DockerFacts, FileFacts
+from remediator.observation import Container, DockerFacts, FileFacts
 from remediator.overlay import Overlay, Staged, StagedRestart, StagedRules, state_after, state_before, unified_diff
 from remediator.plan import Action, Change, EditSplice, Impact, Precondition, State, Step, Transaction
 
@@ -12,6 +12,13 @@ _Item = Staged | StagedRules | StagedRestart
 
 # What may lean on what: a directory before the file in it, files before the audit rules on them.
 _GROUP_ORDER = ("files", "docker", "containerd", "kubelet", "etcd", "audit")
+# What becomes of containers when their daemon restarts, in a preview's words.
+_FATES = {
+    "back": "back afterwards",
+    "ends": "ends (--rm)",
+    "unknown": "perhaps (its restart policy could not be seen)",
+    "down": "not (no restart policy)",
+}
 
 
 def build_transactions(overlay: Overlay, base: Overlay | None = None) -> tuple[Transaction, ...]:
@@ -81,7 +88,7 @@ def _transaction(
     activation = tuple(sorted(overlay.steps.get(group, ()), key=lambda step: step.do != "daemon_reload"))
     validation += overlay.validations.get(group, ())
     impact = _impact(activation, overlay.seen.docker) if activation else overlay.impacts.get(group, Impact())
-    probe += [*_health(activation, impact), *overlay.probes.get(group, ())]
+    probe += [*_health(activation, impact, overlay.seen.docker), *overlay.probes.get(group, ())]
     return Transaction(
         group=group,
         changes=tuple(changes),
@@ -94,13 +101,17 @@ def _transaction(
     )
 
 
-def _health(activation: tuple[Step, ...], impact: Impact) -> list[Step]:
-    """Probes of the services that the activation restarts; Docker must answer, and its containers must run again."""
+def _health(activation: tuple[Step, ...], impact: Impact, docker: DockerFacts | None) -> list[Step]:
+    """Probes of the services that the activation restarts; Docker must answer, and its containers must run again.
+
+    Those that were shown as not coming back are named too: before it begins, commit looks for others.
+    """
     units = dict.fromkeys(step.unit for step in activation if step.do == "restart" and step.unit)
     probes = [Step(do="unit_active", unit=unit) for unit in units]
     if "docker.service" in units:
-        back = tuple(name for name in impact.stops if name not in impact.stays_down)
+        back = tuple(_fates(docker)["back"])
         probes += [Step(do="docker_ping"), *([Step(do="containers", names=back)] if back else [])]
+        probes.append(Step(do="stays_down", names=impact.stays_down or None))
     return probes
 
 
@@ -239,14 +250,27 @@ def _impact(activation: tuple[Step, ...], docker: DockerFacts | None) -> Impact:
         text = "reloads systemd's unit files; nothing restarts" if activation else ""
         return Impact(level="reload", text=text, units=units) if activation else Impact()
     text = f"restarts {', '.join(units)}"
-    if "docker.service" not in units or docker is None or docker.live_restore:
-        return Impact(level="restart", text=text, units=units)
-    stops = [container for container in docker.containers if container.state == "running"]
-    down = tuple(container.name for container in stops if container.restart_policy in ("", "no"))
-    back = [container.name for container in stops if container.name not in down]
-    said = ([f"{', '.join(back)} back afterwards"] if back else []) + (
-        [f"{', '.join(down)} not (no restart policy)"] if down else []
-    )
+    fates = _fates(docker) if "docker.service" in units else {}
+    said = [f"{', '.join(names)} {_FATES[fate]}" for fate, names in fates.items() if names]
     if said:
         text += f": {', '.join(said)}; live-restore is off"
-    return Impact(level="restart", text=text, units=units, stops=tuple(c.name for c in stops), stays_down=down)
+    stops = tuple(name for names in fates.values() for name in names)
+    return Impact(level="restart", text=text, units=units, stops=stops, stays_down=tuple(fates.get("down", ())))
+
+
+def _fates(docker: DockerFacts | None) -> dict[str, list[str]]:
+    """The containers that stop when Docker restarts, by what becomes of them: a word of _FATES."""
+    fates: dict[str, list[str]] = {fate: [] for fate in _FATES}
+    if docker is not None and not docker.live_restore:
+        for container in docker.containers:
+            if container.state in ("running", "paused"):
+                fates[_fate(container)].append(container.name)
+    return fates
+
+
+def _fate(container: Container) -> str:
+    if container.auto_remove:
+        return "ends"
+    if container.restart_policy in ("", "no"):
+        return "down"
+    return "unknown" if container.restart_policy == "unknown" else "back"

@@ -93,7 +93,8 @@ class ActionModule(ActionBase):
             target = self._target(self._exchange, chosen, session.policy, variables, Path(session.tls_store))
             return ansible_result.driven_result(harden.apply_for_driver(directory, session, target))
         chosen = catalogue.select(arguments["roles"], arguments["controls"], arguments["skip_controls"])
-        target = self._target(self._exchange, chosen, Policy(), variables, store_directory())
+        # Nobody is asked here, neither in check mode, which shows what an apply would do, nor in that apply.
+        target = self._target(self._exchange, chosen, Policy(asks=False), variables, store_directory())
         if self._task.check_mode:
             return ansible_result.preview_result(harden.preview(target))
         order = harden.Order(new_ulid(), who(), self._task.get_name())
@@ -167,8 +168,18 @@ class ActionModule(ActionBase):
                 self._connection.set_option("ssh_args", f"{ours} {arguments}".strip())
 
     def _own(self, names):
-        """The host's own values of the roles' variables and of remediator's policy, as plain values."""
+        """The host's own values of the roles' variables and of remediator's policy, as plain values.
+
+        They name files and commands of this controller: what a host answered as a fact of its own must not set them.
+        """
         wanted = [name for name in (*names, "remediator_policy", "remediator_allow") if name in self._variables]
+        facts = self._variables.get("ansible_facts") or {}
+        told = sorted(name for name in wanted if name in facts)
+        if told:
+            raise AnsibleActionFail(
+                f"{self._host}: {', '.join(told)} came as a fact of this host, and only the inventory or the play may set "
+                "it. Find out what on this host answers so, and take it out of the fact cache."
+            )
         return {name: plain(self._value(name)) for name in wanted}
 
     def _value(self, name):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from remediator.plan import HostPlan, Plan, TransactionResult, VerdictName
+from remediator.plan import HostPlan, HostResult, Plan, VerdictName
 from remediator.views.interface import Report
 from remediator.views.lines import Line, line
-from remediator.views.sections import runs_nothing
+from remediator.views.sections import consent_releases, runs_nothing
 
 
 def closing_lines(plan: Plan, next_command: str) -> list[Line]:
@@ -33,7 +33,7 @@ def after_lines(report: Report) -> list[Line]:
     lines = []
     after = [result.after for result in report.results.values() if result.after is not None]
     left = sum(1 for host in after for verdict in host.verdicts if verdict.verdict == "drifted" and verdict.permitted)
-    troubled = [host for host, result in report.results.items() if _troubled(result.error is not None, result.results)]
+    troubled = [host for host, result in report.results.items() if _troubled(result)]
     if troubled:
         lines.append(line(0, ("Not everything came through: ", "bold red"), f"look at {', '.join(troubled)}."))
     elif left:
@@ -44,14 +44,19 @@ def after_lines(report: Report) -> list[Line]:
     return lines
 
 
-def _troubled(failed: bool, results: tuple[TransactionResult, ...]) -> bool:
-    return failed or any(result.outcome not in ("applied", "held") for result in results)
+def _troubled(result: HostResult) -> bool:
+    failed = result.error is not None or result.left_undone
+    return failed or any(answer.outcome not in ("applied", "held") for answer in result.results)
 
 
 def _held_lines(plan: Plan) -> list[Line]:
     held = _changes([(host.host, sum(len(t.changes) for t in host.held)) for host in plan.hosts])
     if not held:
         return []
+    asking = {(host.host, control) for host in plan.hosts for each in host.held for control in each.controls}
+    verdicts = [each for host in plan.hosts for each in host.verdicts if (host.host, each.control) in asking]
+    if not all(consent_releases(verdict) for verdict in verdicts):
+        return [line(0, f"Held back are {held}: what is named above releases them.")]
     return [line(0, f"Held back are {held}: ", ("--allow", "bold magenta"), " as named above releases them.")]
 
 

@@ -43,10 +43,10 @@ class ChangeDocument(_Part):
     removed: tuple[str, ...] = Field(description="Kernel audit rules to delete.")
     details: tuple[str, ...] = Field(description="What the new bytes are, in words: a certificate, a key's digest.")
     transaction: str = Field(description="Changes of one transaction succeed or roll back together.")
-    digest: str = Field(description="Of the whole transaction: what an apply compares before it acts.")
+    digest: str = Field(description="Of the transaction without the containers it names: what an apply compares.")
     impact: Impact
     permitted: bool = Field(description="Whether this call may make it; else it is held back.")
-    release: tuple[str, ...] = Field(description="Of a held change: the options that would release it.")
+    release: tuple[str, ...] = Field(description="Of a held change: what would release it, an option or a setting.")
 
 
 class VerdictDocument(_Part):
@@ -95,7 +95,7 @@ class AppliedHostDocument(_Part):
     before: HostDocument
     outcomes: tuple[OutcomeDocument, ...]
     after: HostDocument | None = Field(description="Null where nothing was done, or the host could not be seen again.")
-    notes: tuple[str, ...] = Field(description="What the controller itself tried afterwards, and what came of it.")
+    notes: tuple[str, ...] = Field(description="What the controller itself tried or ran for it, and what came of it.")
 
 
 class CheckDocument(_Part):

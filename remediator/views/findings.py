@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from remediator.plan import Impact, Plan, Verdict
 from remediator.views.diff import change_lines
 from remediator.views.lines import BLANK, SEVERITY_STYLES, Line, columns, line
-from remediator.views.sections import ChangePiece, Section, official, why
+from remediator.views.sections import ChangePiece, Section, consent_releases, official, why
 
 # The states of verdicts in the order of reading, each with its style and what it means.
 _STATES: dict[str, tuple[str, str]] = {
@@ -73,9 +73,16 @@ def _group_line(held: bool, group: str, impact: Impact, pieces: Sequence[ChangeP
     if not held:
         ending = "" if impact.text else ", nothing restarts"
         return line(2, (group, "bold yellow"), (f"  {changes}{ending}", "dim"))
-    roles = dict.fromkeys(verdict.role for piece in pieces for verdict in piece.verdicts)
-    ways = ", ".join(f"--allow {role}" for role in roles)
+    ways = ", ".join(dict.fromkeys(_way(verdict) for piece in pieces for verdict in piece.verdicts))
     return line(2, (group, "bold magenta"), (f"  {changes} held back", "magenta"), ", released by ", (ways, "bold"))
+
+
+def _way(verdict: Verdict) -> str:
+    """What would release it, and with it what its role has of the same sort."""
+    consent = f"--allow {verdict.role}"
+    if consent_releases(verdict):
+        return consent
+    return (verdict.release or "").replace(f"--allow {verdict.control}", consent)
 
 
 def _impact_lines(impact: Impact) -> list[Line]:

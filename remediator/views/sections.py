@@ -77,6 +77,11 @@ def official(verdict: Verdict) -> str:
     return next(iter(verdict.references.values()), "-")
 
 
+def consent_releases(verdict: Verdict) -> bool:
+    """Whether `--allow` would release a held change: a restart that must not be made now takes more."""
+    return verdict.fix == "opt_in" or verdict.release in (None, f"--allow {verdict.control}")
+
+
 def why(verdict: Verdict, verbose: bool) -> str:
     """What to say beside a change: nothing where the change says it all, which it does when it is safe."""
     return verdict.reason if verbose or verdict.fix != "safe" else ""

@@ -44,7 +44,10 @@ PROBE_FIELDS = {
     "docker_ping": {"path"},
     "containers": {"path", "names"},
     "mutual_tls": {"address", "path", "sha256"},
+    "stays_down": {"path", "names"},
 }
+# Probes that only name containers, which come and go by themselves: what was approved is the same without them.
+UNAPPROVED_PROBES = ("containers", "stays_down")
 TEXT_FIELDS = (
     "do",
     "path",
@@ -55,7 +58,13 @@ TEXT_FIELDS = (
     "source",
     "address",
 )
-OPTIONAL_FIELDS = {("daemon_reload", "names"), ("docker_ping", "path"), ("containers", "path")}
+OPTIONAL_FIELDS = {
+    ("daemon_reload", "names"),
+    ("docker_ping", "path"),
+    ("containers", "path"),
+    ("stays_down", "path"),
+    ("stays_down", "names"),
+}
 
 
 class Precondition(NamedTuple):
@@ -173,9 +182,8 @@ def parse_transaction(document: Dict[str, Any]) -> Transaction:
     """One transaction, its digest compared with its content. Raises ProgramError."""
     if not isinstance(document, dict) or not isinstance(document.get("group"), str):
         raise bad_request("a transaction has no group")
-    content = {name: value for name, value in document.items() if name != "digest"}
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-    if document.get("digest") != hashlib.sha256(canonical).hexdigest():
+    document_list(document, "probe")
+    if document.get("digest") != transaction_digest(document):
         raise bad_request("the digest of transaction " + document["group"] + " is not that of its content")
     steps = [
         tuple(parse_step(item, known) for item in document_list(document, name))
@@ -192,6 +200,14 @@ def parse_transaction(document: Dict[str, Any]) -> Transaction:
         tuple(parse_action(item) for item in document_list(document, "actions")),
         *steps,
     )
+
+
+def transaction_digest(document: Dict[str, Any]) -> str:
+    """sha256 of what a transaction's approval is about: all of its canonical JSON but which containers it touches."""
+    content = {name: value for name, value in document.items() if name not in ("digest", "impact")}
+    content["probe"] = [step for step in content.get("probe", []) if step.get("do") not in UNAPPROVED_PROBES]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def document_list(document: Dict[str, Any], name: str) -> Any:

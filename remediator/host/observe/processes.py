@@ -40,6 +40,7 @@ class HostProcess:
             "how": self.how,
             "source": self.source,
             "uid": process_uid(self.pid),
+            "replaced": self.how == "unit" and was_replaced(self.pid),
         }
 
 
@@ -81,6 +82,20 @@ def process_executable(pid: "int") -> "str | None":
     except OSError:
         return None
     return path[: -len(DELETED)] if path.endswith(DELETED) else path
+
+
+def was_replaced(pid: "int") -> "bool":
+    """Whether the file of the program that a process of the host runs was taken away or replaced since it started."""
+    try:
+        path = os.readlink(b"/proc/%d/exe" % pid)
+        runs = os.stat("/proc/%d/exe" % pid)
+    except OSError:
+        return False
+    try:
+        lies = os.stat(path)
+    except OSError:
+        return True
+    return (runs.st_dev, runs.st_ino) != (lies.st_dev, lies.st_ino)
 
 
 def process_uid(pid: "int") -> "int":
