@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -67,7 +67,7 @@ class Target:
     catalogue: Catalogue
     policy: Policy
     variables: Mapping[str, Any]
-    pause: Callable[[float], None] = time.sleep
+    pause: Callable[[float], None] = field(default=time.sleep, kw_only=True)
 
     def look(self) -> tuple[HostPlan, bool]:
         """Observe and decide: the host's plan now, and whether root observed. Raises HostError."""

@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.plugins.action import ActionBase
 
 try:
-    from remediator import ansible_errors, ansible_result, harden, wire
+    from remediator import ansible_errors, ansible_result, errand, harden, wire
     from remediator.catalogue import load_catalogue
     from remediator.child_processes import end_children
     from remediator.errors import HostError, RemediatorError
@@ -85,6 +85,9 @@ class ActionModule(ActionBase):
             return {"changed": False}
         if session is not None and session.mode == "keys":
             harden.make_key_for_driver(directory, session, self._host, self._exchange)
+            return {"changed": True}
+        if session is not None and session.mode in ("recover", "purge"):
+            errand.run_for_driver(directory, session, self._host, self._exchange)
             return {"changed": True}
         catalogue = load_catalogue()
         variables = {**catalogue.defaults, **self._own(catalogue.defaults)}

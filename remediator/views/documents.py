@@ -153,9 +153,17 @@ def json_schema() -> dict[str, Any]:
     # Where they are made, so that a check need not load what they rest on.
     from remediator.tls.listing import TlsDocument
     from remediator.views.issue import IssueDocument
+    from remediator.views.purge import PurgeDocument
+    from remediator.views.recovery import RecoverDocument
 
     documents: Any = Annotated[
-        CheckDocument | ApplyDocument | ControlsDocument | IssueDocument | TlsDocument,
+        CheckDocument
+        | ApplyDocument
+        | ControlsDocument
+        | IssueDocument
+        | TlsDocument
+        | RecoverDocument
+        | PurgeDocument,
         Field(discriminator="document"),
     ]
     schema = TypeAdapter(documents).json_schema(mode="serialization")

@@ -38,7 +38,7 @@ def target(commit: Callable[[dict[str, Any]], bytes], *modes: int, allow: tuple[
 
     policy = Policy(frozenset(allow))
     place = Path("/nowhere")
-    return Target("web1", "web1", place, exchange, catalogue, policy, catalogue.defaults, lambda seconds: None)
+    return Target("web1", "web1", place, exchange, catalogue, policy, catalogue.defaults, pause=print)
 
 
 def answering(outcome: str, **changes: Any) -> Callable[[dict[str, Any]], bytes]:
