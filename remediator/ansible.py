@@ -123,6 +123,8 @@ def apply_plan(
 ) -> dict[str, HostResult]:
     """Do the plan's transactions on the hosts that have some, in batches; the result of each of these hosts.
 
+    A plan that takes a run back goes by the playbook `rollback`, every other by `apply`.
+
     `run` is the run's ULID, `serial` and `max_fail_percentage` mean what they mean in a play, `on_event` gets a host's
     name and what happens there. Raises UsageError when Ansible refuses to start, and RunInterrupted: at the first
     Ctrl-C no further host begins, at the second Ansible is ended.
@@ -134,7 +136,7 @@ def apply_plan(
         session = SessionDirectory(path / "session")
         session.path.mkdir(mode=0o700)
         document = Session(
-            mode="apply",
+            mode="apply" if plan.undo is None else "rollback",
             request="",
             controls=plan.controls,
             run=run,
@@ -144,6 +146,7 @@ def apply_plan(
             waivers=policy.waivers,
             roots=policy.roots,
             tls_store=str(store_directory()),
+            undo=plan.undo,
         )
         session.create(document, targets)
         variables: dict[str, Any] = {
@@ -151,7 +154,9 @@ def apply_plan(
             "remediator_serial": list(serial),
             "remediator_max_fail_percentage": max_fail_percentage,
         }
-        playbook = Playbook("apply", [host.host for host in targets], variables)
+        if plan.undo is not None:
+            variables["remediator_rollback_run"] = plan.undo.run
+        playbook = Playbook(document.mode, [host.host for host in targets], variables)
         progress = _Progress(on_event)
         with Run(path, inventory, access, playbook) as ansible:
             interrupted = _follow(ansible, session, progress)

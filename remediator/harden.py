@@ -21,13 +21,14 @@ from remediator.decide import decide
 from remediator.errors import HostError, UsageError
 from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
-from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult
+from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult, Undo
 from remediator.policy import HEALTHY_SECONDS, Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
 from remediator.text import one_line, visible
 from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
+from remediator.undo import take_back, undo_needs
 
 # Kinds of errors after which nobody knows whether commit ran: contact was lost, or what came back was no answer.
 _CONTACT_LOST = ("unreachable", "answer")
@@ -78,14 +79,46 @@ class Target:
         around = surroundings_of(self.host, self.address, self.variables, self.store)
         return decide(self.host, seen, self.catalogue, self.policy, self.variables, around), seen.host.uid == 0
 
+    @property
+    def own_policy(self) -> Policy:
+        """The policy with what the host's own variables add."""
+        return self.policy.for_host(self.host, dict(self.variables), self.catalogue)
+
+    def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
+        """What is not done of the plan as it is now, and why."""
+        return tuple(_result(each, "held", "it waits for " + _releases(now, each)) for each in now.held)
+
+
+@dataclass(frozen=True)
+class UndoTarget(Target):
+    """One host of one task that takes back what `undo` names."""
+
+    undo: Undo
+
+    def look(self) -> tuple[HostPlan, bool]:
+        """See Target; the plan is the one that takes the run back. Raises HostError."""
+        from remediator.host import observe_program
+
+        answer = self.exchange(observe_program(), compile_request(undo_needs(self.undo.run)))
+        seen = parse_observation(self.host, answer)
+        plan = take_back(self.host, seen, self.undo, self.own_policy.roots)
+        if plan.error is not None:
+            raise HostError(self.host, plan.error.kind, plan.error.message)
+        return plan, seen.host.uid == 0
+
+    def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
+        """See Target."""
+        return tuple(_result(each, "refused", _refusals(each)) for each in now.held)
+
 
 @dataclass(frozen=True)
 class Order:
-    """Who asks for a commit, in which run and why: what the host's journal will say."""
+    """Who asks for a commit, in which run and why: what the host's journal will say. `undoes` is the run taken back."""
 
     run: str
     who: str
     reason: str
+    undoes: str = ""
 
 
 def observe_for_driver(directory: SessionDirectory, session: Session, host: str, exchange: Exchange) -> None:
@@ -107,7 +140,9 @@ def apply_for_driver(directory: SessionDirectory, session: Session, target: Targ
     if directory.stopped:
         result = _not_begun(approved)
     else:
-        result = _apply(target, approved, Order(session.run, session.who, session.reason), directory.put_result)
+        undoes = session.undo.run if session.undo is not None else ""
+        order = Order(session.run, session.who, session.reason, undoes)
+        result = _apply(target, approved, order, directory.put_result)
     directory.put_result(result)
     if any(answer.outcome == "broken" for answer in result.results):
         directory.stop()
@@ -153,7 +188,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     others = (
         *(_result(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
         *(_result(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
-        *(_result(transaction, "held", "it waits for " + _releases(now, transaction)) for transaction in now.held),
+        *target.left_out(now),
     )
     due = tuple(t for t in due if not lost[t.digest])
     if due and not root:
@@ -184,7 +219,7 @@ def _commit(
     if why_not:
         others = (*(_result(t, "refused", why_not) for t in due if _takes_key(t)), *others)
         due = tuple(t for t in due if not _takes_key(t))
-    policy = target.policy.for_host(target.host, dict(target.variables), target.catalogue)
+    policy = target.own_policy
     with around_restarts(policy.restarts, due) as around:
         if around.failure:
             others = (*(_result(t, "refused", around.failure) for t in due if t.restarts), *others)
@@ -278,6 +313,7 @@ def commit_request(
         "who": order.who,
         "reason": order.reason,
         "healthy_seconds": healthy_seconds,
+        "undoes": order.undoes,
         "transactions": transactions,
     }
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")
@@ -314,6 +350,17 @@ def _not_begun(approved: HostPlan) -> HostResult:
 def _releases(plan: HostPlan, transaction: Transaction) -> str:
     wanted = dict.fromkeys(v.release for v in plan.verdicts if v.control in transaction.controls and v.release)
     return ", ".join(wanted) or "see the verdicts"
+
+
+def _refusals(transaction: Transaction) -> str:
+    """Why an undo holds this back, by path."""
+    said = [
+        f"{change.path}: {detail.removeprefix('refused: ')}"
+        for change in transaction.changes
+        for detail in change.details
+        if detail.startswith("refused: ")
+    ]
+    return one_line("; ".join(said), 1000)
 
 
 def _result(transaction: Transaction, outcome: Outcome, reason: str) -> TransactionResult:

@@ -110,18 +110,31 @@ class EditSplice(_Document):
 class Action(_Document):
     """One step of a transaction, from commit's closed set. Fields that `do` does not use are null.
 
-    write (path, content, mode, uid, gid); edit (path, splices, mode, uid, gid: for a file with masked secrets); mkdir
-    (path, mode, uid, gid); chmod (path, mode); chown (path, uid, gid); remove (path); audit_add and audit_delete (rule:
-    its words as a rules file has them, beginning with -a or -w; commit itself turns -a into -d, or -w into -W, to
-    delete it); make_key (subject: the host's name; a key and a signing request for it, in commit's own directory);
-    install_key (path, source, public_sha256, mode, uid, gid).
+    write (path, content, mode, uid, gid); edit (path, splices, mode, uid, gid: for a file with masked secrets); restore
+    (path, source: the name `RUN.GROUP/N.before` of what an earlier transaction kept, whose bytes, mode, owner,
+    attributes and time of change the file gets); mkdir (path, mode, uid, gid); rmdir (path: an empty directory); chmod
+    (path, mode); chown (path, uid, gid); remove (path); audit_add and audit_delete (rule: its words as a rules file has
+    them, beginning with -a or -w; commit itself turns -a into -d, or -w into -W, to delete it); make_key (subject: the
+    host's name; a key and a signing request for it, in commit's own directory); install_key (path, source,
+    public_sha256, mode, uid, gid).
 
     A key's `source` is `host` (what make_key left there) or `controller` (a frame of its own that no document holds);
     `public_sha256` is the sha256 of its public half (SubjectPublicKeyInfo, DER), which commit compares first.
     """
 
     do: Literal[
-        "write", "edit", "mkdir", "chmod", "chown", "remove", "audit_add", "audit_delete", "make_key", "install_key"
+        "write",
+        "edit",
+        "restore",
+        "mkdir",
+        "rmdir",
+        "chmod",
+        "chown",
+        "remove",
+        "audit_add",
+        "audit_delete",
+        "make_key",
+        "install_key",
     ]
     path: str | None = None
     content: Content | None = None
@@ -131,7 +144,7 @@ class Action(_Document):
     rule: tuple[str, ...] | None = None
     splices: tuple[EditSplice, ...] | None = None
     subject: str | None = None
-    source: Literal["host", "controller"] | None = None
+    source: str | None = None
     public_sha256: str | None = None
 
 
@@ -211,6 +224,27 @@ class HostError(_Document):
     message: str
 
 
+class Alert(_Document):
+    """What must be said of a host before all else, harmless to show.
+
+    `open`: a transaction was interrupted and waits to be rolled back; `broken`: nothing is changed there until a person
+    releases it; `changing`: a run changes it right now; `recovered`: its newest transaction was rolled back by what
+    found its journal; `unseen`: its journal could not be looked at. For a rollback also `nothing`: there is nothing of
+    that run to take back, and why; `refused`: what of it is not taken back.
+    """
+
+    kind: Literal["open", "broken", "changing", "recovered", "unseen", "nothing", "refused"]
+    text: str
+
+
+class Undo(_Document):
+    """What a plan takes back: one run, or what some of its controls asked for; `force`: whoever changed it since."""
+
+    run: str
+    controls: tuple[str, ...] = ()  # empty: all
+    force: bool = False
+
+
 class HostPlan(_Document):
     """One host's part of the plan. `error` is set where it could not be observed; its verdicts are then unknown."""
 
@@ -221,14 +255,19 @@ class HostPlan(_Document):
     transactions: tuple[Transaction, ...] = ()  # what this call is permitted to do
     held: tuple[Transaction, ...] = ()  # what would be done with more consent, on top of `transactions`
     notes: tuple[str, ...] = ()  # what a preview must say beside its bytes
+    alerts: tuple[Alert, ...] = ()  # what every preview says first
 
 
 class Plan(_Document):
-    """Every host's verdicts and transactions for one selection of controls."""
+    """Every host's verdicts and transactions for one selection of controls; or, with `undo`, what takes a run back.
+
+    Then there are no verdicts, and what is held needs force or a person.
+    """
 
     format_version: Literal[1] = 1
     controls: tuple[str, ...]
     hosts: tuple[HostPlan, ...]
+    undo: Undo | None = None
 
     @property
     def digest(self) -> str:

@@ -32,6 +32,7 @@ class Policy:
     below which the inventory lets us change files. `restarts` says when services may be restarted; `asks`, whether
     somebody approves what the preview shows before it is done, as in a call of `remediate`. A playbook of the user's
     own has nobody to ask. `healthy_seconds` is how long a restarted service must be well before its change counts.
+    `released_by` is the call that must come before anything at all is changed on a broken host, empty on others.
     """
 
     allow: frozenset[str] = frozenset()
@@ -40,12 +41,19 @@ class Policy:
     restarts: RestartPolicy = field(default_factory=RestartPolicy)
     asks: bool = True
     healthy_seconds: int = HEALTHY_SECONDS
+    released_by: str = ""
+
+    def until(self, call: str) -> Policy:
+        """The same, with nothing permitted until `call` has released the host."""
+        return replace(self, released_by=call)
 
     def permits(self, control: str, role: str, fix: FixClass, waits_for: str = "") -> bool:
         """Whether a drifted control of this fix class may be changed. `manual` never is.
 
         `waits_for` names what a fix still lacks: without that, consent helps only opt-in fixes.
         """
+        if self.released_by:
+            return False
         if fix == "safe" or (fix == "opt_in" and not waits_for):
             return True
         if fix == "manual" or (fix == "guarded" and waits_for):

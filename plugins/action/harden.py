@@ -23,6 +23,7 @@ try:
     from remediator.child_processes import end_children
     from remediator.errors import HostError, RemediatorError
     from remediator.history import new_ulid
+    from remediator.plan import Undo
     from remediator.policy import Policy
     from remediator.session import SessionDirectory
     from remediator.ssh_settings import host_key_refusal
@@ -33,8 +34,12 @@ else:
     MISSING = None
 
 ARGUMENTS = {
-    name: {"type": "list", "elements": "str", "default": []} for name in ("roles", "controls", "skip_controls")
+    **{name: {"type": "list", "elements": "str", "default": []} for name in ("roles", "controls", "skip_controls")},
+    "rollback": {"type": "str"},
+    "force": {"type": "bool", "default": False},
 }
+# Of a run whose id is given in full: which run is `last`, or which one a part of an id names, only a fleet can tell.
+RUN = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\Z")
 # Before all others, because of each option ssh takes the first. `ask` and `accept-new` are for a person at a terminal;
 # a shared connection may have been opened by somebody who did not check the host's key.
 SSH_ARGUMENTS = "-o ForwardAgent=no -o StrictHostKeyChecking=yes -o ControlMaster=no -o ControlPath=none"
@@ -93,19 +98,38 @@ class ActionModule(ActionBase):
         variables = {**catalogue.defaults, **self._own(catalogue.defaults)}
         if session is not None:
             chosen = catalogue.select(controls=session.controls)
-            target = self._target(self._exchange, chosen, session.policy, variables, Path(session.tls_store))
+            store = Path(session.tls_store)
+            target = self._target(chosen, session.policy, variables, store, session.undo)
             return ansible_result.driven_result(harden.apply_for_driver(directory, session, target))
-        chosen = catalogue.select(arguments["roles"], arguments["controls"], arguments["skip_controls"])
+        undo = self._undo(arguments, catalogue)
+        words = () if undo else (arguments["roles"], arguments["controls"], arguments["skip_controls"])
+        chosen = catalogue.select(*words)
         # Nobody is asked here, neither in check mode, which shows what an apply would do, nor in that apply.
-        target = self._target(self._exchange, chosen, Policy(asks=False), variables, store_directory())
+        target = self._target(chosen, Policy(asks=False), variables, store_directory(), undo)
         if self._task.check_mode:
             return ansible_result.preview_result(harden.preview(target))
-        order = harden.Order(new_ulid(), who(), self._task.get_name())
+        order = harden.Order(new_ulid(), who(), self._task.get_name(), undo.run if undo else "")
         return ansible_result.applied_result(*harden.apply(target, order))
 
-    def _target(self, exchange, chosen, policy, variables, store):
+    def _undo(self, arguments, catalogue):
+        """What the task takes back; None where it hardens."""
+        run = arguments["rollback"]
+        if run is None:
+            return None
+        if RUN.match(run) is None:
+            raise AnsibleActionFail(
+                f"rollback: {run!r} is no run. Give the whole id that `remediate transactions` lists, of 26 letters "
+                "and digits."
+            )
+        if arguments["roles"] or arguments["skip_controls"]:
+            raise AnsibleActionFail("rollback goes with controls and force, and with nothing else that selects.")
+        named = [name for word in arguments["controls"] for name in sorted(catalogue.ids(word)) or [word]]
+        return Undo(run=run, controls=tuple(named), force=arguments["force"])
+
+    def _target(self, chosen, policy, variables, store, undo=None):
         address = self._value("ansible_host") or self._host
-        return harden.Target(self._host, str(address), store, exchange, chosen, policy, variables)
+        given = (self._host, str(address), store, self._exchange, chosen, policy, variables)
+        return harden.Target(*given) if undo is None else harden.UndoTarget(*given, undo)
 
     def _exchange(self, program, request, secret=b""):
         """An exchange whose every failure is the host's own answer; the next one begins with a new connection."""
@@ -180,8 +204,8 @@ class ActionModule(ActionBase):
         told = sorted(name for name in wanted if name in facts)
         if told:
             raise AnsibleActionFail(
-                f"{self._host}: {', '.join(told)} came as a fact of this host, and only the inventory or the play may set "
-                "it. Find out what on this host answers so, and take it out of the fact cache."
+                f"{self._host}: {', '.join(told)} came as a fact of this host, and only the inventory or the play may "
+                "set it. Find out what on this host answers so, and take it out of the fact cache."
             )
         return {name: plain(self._value(name)) for name in wanted}
 

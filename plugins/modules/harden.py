@@ -39,6 +39,17 @@ options:
     type: list
     elements: str
     default: []
+  rollback:
+    description:
+      - Take this run back instead of hardening, by its whole id as C(remediate transactions) lists it.
+      - What a later run or somebody else changed since is refused, by name. O(controls) then limits it to the paths
+        that these controls asked for.
+    type: str
+  force:
+    description:
+      - With O(rollback), take back what was changed since, too.
+    type: bool
+    default: false
 requirements:
   - the Python package C(remediator) on the controller
 attributes:
@@ -78,6 +89,10 @@ EXAMPLES = r"""
     skip_controls: [docker.audit.data-root]
   vars:
     remediator_allow: [docker_audit]
+
+- name: Take one run back
+  remediator.hardening.harden:
+    rollback: 01JDQ3V8N6T0M5S2R4W9XK7YZB
 """
 
 RETURN = r"""

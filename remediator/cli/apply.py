@@ -43,8 +43,4 @@ def apply(**chosen: Any) -> int:
 
     from remediator.ansible import apply_plan
 
-    return run.apply(prospect, approach, view, _yes if chosen["yes"] else options.ask, apply_plan)
-
-
-def _yes(_question: str) -> bool:
-    return True
+    return run.apply(prospect, approach, view, options.consent(chosen), apply_plan)

@@ -43,7 +43,7 @@ def purge(**chosen: Any) -> int:
     wanted = purging.due(found)
     if text and not write(sys.stdout, prospect_text(found)):
         raise UsageError("Nobody read what was found (stdout was closed), so nothing was done.")
-    if not wanted or not options.consent(chosen, f"Purge {standing.count(len(wanted), 'host')}?"):
+    if not wanted or not options.consent(chosen)(f"Purge {standing.count(len(wanted), 'host')}?"):
         if not text:
             write(sys.stdout, purge_json(None, found, {}))
         return purging.exit_code(found, {}, declined=bool(wanted))

@@ -44,7 +44,7 @@ def recover(**chosen: Any) -> int:
     wanted = recovery.due(found, released)
     if text and not write(sys.stdout, standing_text(found, released)):
         raise UsageError("Nobody read what was found (stdout was closed), so nothing was done.")
-    if not wanted or not options.consent(chosen, recovery.question(wanted, released)):
+    if not wanted or not options.consent(chosen)(recovery.question(wanted, released)):
         if not text:
             write(sys.stdout, recover_json(None, found, {}))
         return recovery.exit_code(found, {}, declined=bool(wanted))

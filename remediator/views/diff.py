@@ -61,9 +61,10 @@ def _rules(change: Change, indent: int) -> list[Line]:
     head = line(
         indent, ("~", "bold yellow"), " ", ("kernel audit rules", "bold"), f"  kept by {change.path}", wrap=False
     )
+    details = [line(indent + 2, (detail, "cyan")) for detail in change.details]
     removed = [line(indent + 2, (f"- {rule}", "red"), wrap=False) for rule in change.removed]
     added = [line(indent + 2, (f"+ {rule}", "green"), wrap=False) for rule in change.added]
-    return [head, *removed, *added]
+    return [head, *details, *removed, *added]
 
 
 def _mode(state: State) -> str:

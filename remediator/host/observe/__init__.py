@@ -24,12 +24,14 @@ PARTS = (
     "observe/version_sort.py",
     "observe/audit.py",
     "observe/machine.py",
+    "observe/own_records.py",
     "observe/login_environment.py",
     "observe/later.py",
     "observe/main.py",
 )
 
 LATER = {
+    "transactions": ("observe/own_transactions.py",),
     "docker_tls": (
         "observe/public_keys.py",
         "observe/kernel_sockets.py",
