@@ -134,13 +134,16 @@ class Listener(HostDocument):
     """One TCP address on which the running daemon listens for its API, and how it answers a caller without certificate.
 
     `speaks` is `plain` (HTTP), `tls` (it serves anybody over TLS), `mutual_tls` (it refuses who has no certificate), or
-    `nothing` where it answered neither in time. `certificate` is what it presented, in DER.
+    `nothing` where it answered neither in time. `certificate` is what it presented, in DER. `authorities` are the names
+    (DER) of the CAs whose clients it says it takes, at most 100: those that its process read when it started. None
+    where it did not say.
     """
 
     address: HostText  # as the kernel has it: 0.0.0.0, ::, 192.0.2.7
     port: int = Field(ge=1, le=65535)
     speaks: Literal["plain", "tls", "mutual_tls", "nothing"]
     certificate: Base64Bytes | None = None
+    authorities: Annotated[tuple[Base64Bytes, ...], Field(max_length=100)] | None = None
 
 
 class ClientContext(HostDocument):

@@ -1,7 +1,8 @@
 """Certificates for tests that decide: two real CAs, what they signed, and a host document's words for them.
 
-In a document `pem:NAME` stands for a certificate's text in base64, `der:NAME` for the certificate in DER, `public:NAME`
-for the sha256 of its public half. `renewed` has the key of `good`, `moved` another.
+In a document `pem:NAME` stands for a certificate's text in base64, `der:NAME` for the certificate in DER, `name:NAME`
+for its subject in DER, `public:NAME` for the sha256 of its public half. `renewed` has the key of `good`, `moved`
+another.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Held:
 
 @cache
 def held() -> dict[str, Held]:
-    """Every certificate by name; `ca` and `other-ca` are the two CAs."""
+    """Every certificate by name; `ca` and `other-ca` are the two CAs, `both-cas` one file with them."""
     ours, theirs = _authority(), _authority()
     key, moved = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     right = Names((HOST,), ("192.0.2.7",))
@@ -72,6 +73,7 @@ def held() -> dict[str, Held]:
     return {
         "ca": Held(_pem(ours.certificate), _pem(ours.certificate)),
         "other-ca": Held(_pem(theirs.certificate), _pem(theirs.certificate)),
+        "both-cas": Held(_pem(theirs.certificate) + _pem(ours.certificate), _pem(ours.certificate)),
         "good": signed(ours, datetime(2026, 2, 1, tzinfo=UTC)),
         "renewed": signed(ours, datetime(2026, 6, 1, tzinfo=UTC)),
         "moved": signed(ours, datetime(2026, 6, 1, tzinfo=UTC), of=moved),
@@ -100,6 +102,7 @@ def _base64(content: bytes) -> str:
 _WORDS: dict[str, Callable[[Held], str]] = {
     "pem": lambda one: _base64(one.certificate),
     "der": lambda one: _base64(one.leaf.public_bytes(Encoding.DER)),
+    "name": lambda one: _base64(one.leaf.subject.public_bytes()),
     "public": lambda one: public_sha256(one.leaf),
     "sha256": lambda one: hashlib.sha256(one.certificate).hexdigest(),
 }

@@ -18,7 +18,7 @@ _COMMENT_LINE = re.compile(r"^ *#.*\n", re.MULTILINE)
 _SERVE = "\nserve(MARKER, REQUEST, handle)\n"
 # Only what commits is given what came behind the request (a private key, which no document may hold), and the whole
 # that it came in, to hand it on.
-_SERVE_BOTH = "\nserve(MARKER, REQUEST, lambda document: begin(document, SECRET, Call(MARKER, BODY)))\n"
+_SERVE_WHOLE = "\nserve(MARKER, REQUEST, lambda document: begin(document, SECRET, Call(MARKER, BODY)))\n"
 Parts = tuple[str, ...]
 
 
@@ -41,7 +41,7 @@ def commit_program() -> bytes:
     """The program that commits: takes transactions, answers with their outcomes."""
     from remediator.host.commit import LATER, PARTS
 
-    return join(PARTS, LATER, serve=_SERVE_BOTH)
+    return join(PARTS, LATER, serve=_SERVE_WHOLE)
 
 
 def join(parts: Parts, later: Mapping[str, Parts] | None = None, serve: str = _SERVE) -> bytes:

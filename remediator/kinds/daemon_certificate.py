@@ -12,6 +12,8 @@ from remediator.overlay import Overlay
 from remediator.request import Needs
 from remediator.text import one_line
 
+_SHOWN_AUTHORITIES = 5
+
 
 class DaemonCertificate(Kind):
     """Decides what no benchmark looks at: lifetime, chain, names, key, who may swap the CA, what is still served."""
@@ -38,7 +40,7 @@ class DaemonCertificate(Kind):
         if not daemon.configuration.tcp and not scope.seen.docker_listeners:
             return Decision("not_applicable", "the daemon serves no TCP address, so nobody is shown its certificate")
         present = daemon.present
-        old = _old(daemon, scope)
+        old = [*_old_certificate(daemon, scope), *_old_authorities(daemon, scope)]
         due = is_due(present, daemon.offered)
         faults = [*present.wrong, *present.ending, *present.loose, *old]
         if due and not present.wrong:
@@ -66,7 +68,7 @@ def _staged(control: str, daemon: Daemon, reason: str, restart: bool, scope: Sco
     return Decision("drifted", reason)
 
 
-def _old(daemon: Daemon, scope: Scope) -> list[str]:
+def _old_certificate(daemon: Daemon, scope: Scope) -> list[str]:
     """Where the running process still serves another certificate than the one in its file."""
     if not daemon.present.fingerprint:
         return []
@@ -77,6 +79,25 @@ def _old(daemon: Daemon, scope: Scope) -> list[str]:
         f"port {port} still serves another certificate (sha256 {found}) than the one in {file}"
         for port, found in served.items()
         if found != daemon.present.fingerprint
+    ]
+
+
+def _old_authorities(daemon: Daemon, scope: Scope) -> list[str]:
+    """Where the running process still takes clients of a CA that was taken out of its file."""
+    if not daemon.present.authorities:
+        return []
+    from remediator.tls.authority_names import in_words, not_among
+
+    file = one_line(daemon.paths.authority, 300)
+    gone = {
+        one.port: not_among(one.authorities, daemon.present.authorities)
+        for one in scope.seen.docker_listeners or ()
+        if one.authorities
+    }
+    return [
+        f"port {port} still lets in clients of the CA {in_words(name)}, which {file} no longer holds"
+        for port, names in gone.items()
+        for name in names[:_SHOWN_AUTHORITIES]
     ]
 
 

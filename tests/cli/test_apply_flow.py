@@ -20,7 +20,7 @@ from remediator.errors import UsageError
 from remediator.exit_codes import ExitCode, Threshold
 from remediator.history import runs_directory
 from remediator.inventory import Inventory
-from remediator.plan import HostPlan, HostResult, Plan, TransactionResult
+from remediator.plan import HostPlan, HostResult, Plan, Step, TransactionResult
 from remediator.policy import Policy
 from remediator.views.terminal import TerminalView
 
@@ -100,6 +100,34 @@ def test_the_preview_is_shown_and_the_question_counts_what_is_permitted(plan: Pl
     assert questions == ["Apply 13 changes to 3 hosts?"]
     assert text.index("mode 0666 -> 0644") < text.index("What was done")
     assert code == ExitCode.FAILED  # db2 could not be looked at
+
+
+def test_the_question_names_what_is_restarted_and_on_how_many_hosts(plan: Plans) -> None:
+    whole = plan("docker_fleet")
+    steps = tuple(Step(do="restart", unit=unit) for unit in ("docker.service", "containerd.service"))
+    hosts = [
+        host.model_copy(
+            update={
+                "transactions": tuple(t.model_copy(update={"activation": steps[: 3 - n]}) for t in host.transactions)
+            }
+        )
+        for n, host in enumerate(whole.hosts, 1)
+    ]
+    _, _, questions = apply(whole.model_copy(update={"hosts": tuple(hosts)}), Fleet(all_applied), consent=False)
+    assert questions == [
+        "Apply 13 changes to 3 hosts (restarts containerd.service on 1 host, docker.service on 2 hosts)?"
+    ]
+
+
+def test_a_command_of_after_restart_that_failed_is_told_and_ends_3(plan: Plans) -> None:
+    def uncordoned(host: HostPlan) -> HostResult:
+        note = "after_restart: kubectl ended with status 1: no such node"
+        return all_applied(host).model_copy(update={"notes": (note,), "left_undone": True})
+
+    code, text, _ = apply(_without_unknown(plan("kubernetes")), Fleet(uncordoned))
+    assert code == ExitCode.FAILED
+    assert "after_restart: kubectl ended with status 1: no such node" in text
+    assert "Not everything came through" in text
 
 
 def test_only_hosts_with_something_permitted_are_asked_to_change(plan: Plans) -> None:

@@ -4,6 +4,8 @@ A case names a recorded observation of a lab host, changes facts in it by a JSON
 strings, texts stand for themselves in base64 where they begin with `text:`, certificates as `tests.tls_material` says),
 and says which verdict a control then gets, what its reason holds, and which changes it asks for. `material` is what the
 controller holds for the host (`{certificate, source}`), `problem` why it cannot be used, `now` another time than usual.
+`beside` names further controls of the call, and whether what they ask for is permitted; `asks: false` that nobody is
+asked; `permitted_changes` the changes that are not held back.
 """
 
 from __future__ import annotations
@@ -72,9 +74,10 @@ def _plan(case: dict[str, Any]) -> HostPlan:
     document = json.loads((HERE / "observations" / f"{case['observation']}.json").read_text())
     patch = filled(_with_texts(case.get("patch", {})))
     seen = parse_observation(HOST, json.dumps(_merged(document, patch)).encode())
-    catalogue = CATALOGUE.select(controls=[case["control"]])
+    catalogue = CATALOGUE.select(controls=[case["control"], *case.get("beside", {})])
     variables = {**catalogue.defaults, **case.get("variables", {})}
-    return decide(HOST, seen, catalogue, Policy(frozenset(case.get("allow", []))), variables, _surroundings(case))
+    policy = Policy(frozenset(case.get("allow", [])), asks=case.get("asks", True))
+    return decide(HOST, seen, catalogue, policy, variables, _surroundings(case))
 
 
 def _said(change: Change) -> str:
@@ -90,20 +93,24 @@ def _said(change: Change) -> str:
 @pytest.mark.parametrize("case", _cases())
 def test_the_recorded_host_gets_the_verdict(case: dict[str, Any]) -> None:
     plan = _plan(case)
-    (verdict,) = plan.verdicts
+    (verdict,) = [each for each in plan.verdicts if each.control == case["control"]]
+    beside = {each.control: each.permitted for each in plan.verdicts if each.control != case["control"]}
+    assert beside == case.get("beside", {})
     assert (verdict.verdict, verdict.fix) == (case["verdict"], case.get("fix", verdict.fix)), verdict.reason
     assert case.get("reason", "") in verdict.reason
     assert case.get("permitted", verdict.permitted) is verdict.permitted
     changes = [_said(change) for part in (*plan.transactions, *plan.held) for change in part.changes]
     assert changes == case.get("changes", [])
-    _check_more(case, plan)
+    _check_more(case, plan, verdict.release)
 
 
-def _check_more(case: dict[str, Any], plan: HostPlan) -> None:
+def _check_more(case: dict[str, Any], plan: HostPlan, release: str | None) -> None:
     """What only some cases say: what would release it, lines of the diffs and details, and the handshakes to probe."""
     parts = (*plan.transactions, *plan.held)
-    release = plan.verdicts[0].release
     assert case.get("release", release) == release
+    permitted = [_said(change) for part in plan.transactions for change in part.changes]
+    assert case.get("permitted_changes", permitted) == permitted
+    assert any(part.impact.text.endswith(case.get("impact", "")) for part in parts) or "impact" not in case
     assert case.get("diff", "") in "\n".join(change.diff for part in parts for change in part.changes)
     assert case.get("details", "") in "\n".join(
         line for part in parts for change in part.changes for line in change.details

@@ -5,6 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from .docker_tls_fixtures import own_authority as own_authority
+from .docker_tls_fixtures import tls_authority as tls_authority
+from .docker_tls_fixtures import tls_inventory as tls_inventory
+from .docker_tls_fixtures import tls_remediate as tls_remediate
+from .docker_tls_fixtures import tls_server as tls_server
 from .hosts import engine as engines
 from .hosts.container import ContainerHost, start_docker_host, start_host, start_jump_pair
 from .hosts.engine import Engine

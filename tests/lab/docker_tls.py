@@ -6,10 +6,19 @@ import hashlib
 import socket
 import ssl
 import subprocess
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from .hosts.interface import LabHost
+from remediator.access import Secret
+from remediator.tls.authority import open_authority
+from remediator.tls.certificates import names_of, read_chain
+from remediator.tls.store import Store
+
+from .hosts.interface import LabHost, inventory
 from .product import Answer, Product
 
 PASSPHRASE = "correct horse lab-4711 staple"
@@ -17,6 +26,22 @@ PORT = 2376
 LISTEN = f"0.0.0.0:{PORT}"
 PING = b"GET /_ping HTTP/1.0\r\nHost: docker\r\n\r\n"
 BUNDLE = ("ca.pem", "cert.pem", "key.pem")
+FILES = "/etc/docker/tls"
+ALLOWED = ("--role", "docker_tls", "--allow", "docker_tls")
+MUTUAL, CERTIFICATE, CLIENT = "docker.tls.mutual", "docker.tls.certificate", "docker.tls.client"
+
+
+@dataclass(frozen=True)
+class HeardProduct(Product):
+    """The installed command; `said` is all that its calls printed."""
+
+    said: list[str] = field(default_factory=list)
+
+    def __call__(self, *words: str, stdin: str = "", timeout: float = 300) -> Answer:
+        """Run `remediate words...` to its end."""
+        answer = Product.__call__(self, *words, stdin=stdin, timeout=timeout)
+        self.said.append(answer.out + answer.err)
+        return answer
 
 
 @dataclass(frozen=True)
@@ -41,6 +66,18 @@ class Authority:
         """`remediate tls words...`."""
         return self.remediate("tls", *words)
 
+    def age(self, host: LabHost, days: int) -> None:
+        """Have host and controller hold, for the daemon's key, what this CA would have signed `days` ago."""
+        store = Store(self.remediate.home / ".local" / "share" / "remediator" / "tls")
+        held = store.read(store.host_certificate(host.name))
+        assert held is not None
+        request = host.run("openssl", "req", "-new", "-key", f"{FILES}/key.pem", "-subj", f"/CN={host.name}").stdout
+        begun = datetime.now(UTC) - timedelta(days=days)
+        authority = open_authority(store, lambda: Secret(PASSPHRASE))
+        aged = authority.sign_host(request, host.name, names_of(read_chain(held)[0]), begun)
+        store.save_host(host.name, aged)
+        host.put(f"{FILES}/cert.pem", aged, mode="0444")
+
 
 def make_authority(remediate: Product, directory: Path) -> Authority:
     """A new CA in the product's home directory."""
@@ -51,6 +88,20 @@ def make_authority(remediate: Product, directory: Path) -> Authority:
     answer = authority.tls("init", "--passphrase-file", str(file))
     assert answer.code == 0, answer.err
     return authority
+
+
+def listening(host: LabHost, directory: Path, **variables: object) -> Path:
+    """An inventory in `directory` with the host alone, told to listen with TLS."""
+    path = directory / "hosts.yml"
+    path.write_text(inventory([host], {host.name: {"docker_tls_listen": [LISTEN], **variables}}))
+    return path
+
+
+def verdict(answer: Answer, host: LabHost, control: str) -> dict[str, str]:
+    """What a check says of one control, or an apply said of it before it changed anything."""
+    found = answer.host(host.name)
+    verdicts: list[dict[str, str]] = found.get("before", found)["verdicts"]
+    return next(each for each in verdicts if each["control"] == control)
 
 
 def hand_over(bundle: Path, host: LabHost, name: str) -> str:
@@ -103,3 +154,26 @@ def answer_to_plain_http(address: str, port: int = PORT) -> bytes:
             return line.recv(4096)
         except ConnectionError:
             return b""
+
+
+@contextmanager
+def command_lines() -> Iterator[set[bytes]]:
+    """The command line of every process that this machine and its containers are seen to have while this lasts."""
+    seen: set[bytes] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.05):
+            for each in Path("/proc").iterdir():
+                try:
+                    seen.add((each / "cmdline").read_bytes() if each.name.isdigit() else b"")
+                except OSError:
+                    continue  # it ended meanwhile
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()

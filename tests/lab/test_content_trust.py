@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from . import docker_bench
 from .hosts.container import ContainerHost, start_docker_host
 from .hosts.engine import Engine
 from .hosts.interface import LabHost, inventory
@@ -85,6 +86,7 @@ def test_a_check_says_what_it_would_break_and_proposes_nothing_unasked(
     assert f"Docker CLI {version} then refuses" in verdict["reason"]
     for word in ("2026-12-08", "docker compose and BuildKit", "cosign is not installed here"):
         assert word in verdict["reason"]
+    assert docker_bench.content_trust(trusting, "bash", "-l") == "warn"
 
 
 def test_both_carriers_give_the_same_verdict_and_changes(
@@ -137,6 +139,20 @@ def test_a_log_in_sees_it_once(trusting: ContainerHost) -> None:
         assert values(host.text("env")) == ["1"]
         assert values(host.text("bash", "-lc", "env")) == ["1"]
     assert values(trusting.text("su", "-", "ops", "-c", "env")) == ["1"]
+
+
+def test_docker_bench_passes_it_in_every_shell_that_an_administrator_runs_it_from(trusting: ContainerHost) -> None:
+    ops = trusting.as_user("ops")
+    assert docker_bench.content_trust(trusting, "bash") == "pass"
+    for shell in (
+        ("sudo", "bash"),
+        ("sudo", "sh"),
+        ("sudo", "-i", "bash"),
+        ("sudo", "su", "-", "root", "-s", "/bin/sh"),
+    ):
+        assert docker_bench.content_trust(ops, *shell) == "pass", shell
+    # Its script in an environment that nobody logged in to, as before.
+    assert docker_bench.content_trust(trusting, "env", "-i", "/bin/sh") == "warn"
 
 
 def test_sudo_sees_it_once(trusting: ContainerHost) -> None:

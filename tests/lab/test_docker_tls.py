@@ -1,292 +1,272 @@
-"""Mutual TLS of the Docker daemon: previewed to the certificate, applied, proven from another host, renewed, undone."""
+"""Mutual TLS of the Docker daemon: previewed to the certificate, applied, proven from another host, renewed.
+
+The tests find their server in file order, each as the one before left it.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from . import docker_bench
 from .docker_tls import (
-    LISTEN,
+    ALLOWED,
+    CERTIFICATE,
+    CLIENT,
+    FILES,
+    MUTUAL,
     PASSPHRASE,
     Authority,
+    HeardProduct,
     answer_to_plain_http,
     answer_without_certificate,
+    command_lines,
     docker_from,
     hand_over,
-    make_authority,
     served_fingerprint,
+    verdict,
 )
-from .hosts.container import ContainerHost, start_docker_host
-from .hosts.engine import Engine
-from .hosts.interface import inventory
-from .hosts.keys import Keys
+from .hosts.container import ContainerHost
+from .hosts.interface import LabHost, inventory
 from .hosts.witness import changes_of
 from .hosts.workload import running_containers
-from .product import Answer, Product
+from .product import Answer
 
 ROLE = ("--role", "docker_tls")
-ALLOWED = (*ROLE, "--allow", "docker_tls")
-MUTUAL, CERTIFICATE = "docker.tls.mutual", "docker.tls.certificate"
-PLAIN = "[Service]\nExecStart=\nExecStart=/usr/sbin/dockerd -H fd:// -H tcp://127.0.0.1:2375 $DOCKER_OPTS\n"
-
-Fresh = Callable[[str], ContainerHost]
 
 
-@pytest.fixture(scope="module", params=["debian12", "debian13"])
-def server(request: pytest.FixtureRequest, engine: Engine, lab_keys: Keys) -> Iterator[ContainerHost]:
-    """A Docker host as it comes, without TLS; tests of this module find it in file order."""
-    host = start_docker_host(engine, lab_keys, request.param, f"{request.param}-tls")
-    yield host
-    host.remove()
-
-
-@pytest.fixture(scope="module")
-def remediate(server: ContainerHost, tmp_path_factory: pytest.TempPathFactory) -> Product:
-    """The installed command, with a home directory for this server: lab hosts get each other's addresses."""
-    return Product(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture(scope="module")
-def authority(remediate: Product, tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """This server's own CA."""
-    return make_authority(remediate, tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def own(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """A CA for one test alone."""
-    return make_authority(Product(tmp_path_factory.mktemp("home")), tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def hosts_file(server: ContainerHost, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The server, told to listen with TLS."""
-    return listening(server, tmp_path_factory.mktemp("inventory"))
-
-
-def listening(host: ContainerHost, directory: Path, **variables: object) -> Path:
-    path = directory / "hosts.yml"
-    path.write_text(inventory([host], {host.name: {"docker_tls_listen": [LISTEN], **variables}}))
-    return path
-
-
-def changes(answer: Answer, host: ContainerHost) -> dict[str, dict[str, object]]:
+def changes(answer: Answer, host: LabHost) -> dict[str, dict[str, Any]]:
     return {change["path"]: change for change in answer.host(host.name)["changes"]}
 
 
+def main_process(host: LabHost) -> str:
+    return host.text("systemctl", "show", "-p", "MainPID", "docker.service")
+
+
 def test_a_daemon_without_tcp_listener_is_compliant_and_left_alone(
-    server: ContainerHost, remediate: Product, tmp_path: Path
+    tls_server: ContainerHost, tls_remediate: HeardProduct, tmp_path: Path
 ) -> None:
     path = tmp_path / "hosts.yml"
-    path.write_text(inventory([server]))
-    answer = remediate.check(path, *ROLE)
+    path.write_text(inventory([tls_server]))
+    answer = tls_remediate.check(path, *ROLE)
     assert answer.code == 0, answer.err + answer.out
-    assert answer.verdicts(server.name)[MUTUAL] == "compliant"
-    assert answer.host(server.name)["changes"] == []
+    assert answer.verdicts(tls_server.name)[MUTUAL] == "compliant"
+    assert answer.host(tls_server.name)["changes"] == []
+    assert docker_bench.mutual_tls(tls_server, jq=True) == "info"
 
 
 def test_without_a_certificate_the_wanted_listener_waits_for_one(
-    server: ContainerHost, hosts_file: Path, remediate: Product
+    tls_server: ContainerHost, tls_inventory: Path, tls_remediate: HeardProduct
 ) -> None:
-    answer = remediate.check(hosts_file, *ALLOWED)
+    answer = tls_remediate.check(tls_inventory, *ALLOWED)
     assert answer.code == 1, answer.err
-    assert answer.verdicts(server.name)[MUTUAL] == "drifted"
-    assert answer.host(server.name)["changes"] == []
-    said = remediate("check", "-i", str(hosts_file), *ROLE)
-    assert "remediate tls issue" in said.out
+    assert verdict(answer, tls_server, MUTUAL)["verdict"] == "drifted"
+    assert "remediate tls issue" in verdict(answer, tls_server, MUTUAL)["release"]
+    assert answer.host(tls_server.name)["changes"] == []
 
 
 def test_issuing_makes_the_key_on_the_host_and_activates_nothing(
-    server: ContainerHost, hosts_file: Path, authority: Authority
+    tls_server: ContainerHost, tls_inventory: Path, tls_authority: Authority
 ) -> None:
     answers: list[Answer] = []
-    changed = changes_of(server, lambda: answers.append(authority.issue(hosts_file)))
+    with command_lines() as seen:
+        changed = changes_of(tls_server, lambda: answers.append(tls_authority.issue(tls_inventory)))
     assert answers[0].code == 0, answers[0].err + answers[0].out
     made = [path for path in changed.paths if path.startswith("/var/lib/remediator/tls/")]
     assert "/var/lib/remediator/tls/key.pem" in made
     assert [path for path in changed.paths if path.startswith(("/etc/docker", "/etc/systemd", "/run/docker"))] == []
-    facts = server.text("stat", "-c", "%a %U:%G", "/var/lib/remediator/tls", "/var/lib/remediator/tls/key.pem")
+    facts = tls_server.text("stat", "-c", "%a %U:%G", "/var/lib/remediator/tls", "/var/lib/remediator/tls/key.pem")
     assert facts.split("\n") == ["700 root:root", "600 root:root"]
-    assert server.run("sh", "-c", "ss -ltn | grep -q :2376", check=False).returncode != 0
+    assert tls_server.run("sh", "-c", "ss -ltn | grep -q :2376", check=False).returncode != 0
+    words = b"\n".join(seen)
+    assert b"--passphrase-file" in words
+    assert PASSPHRASE.encode() not in words
+    assert b"PRIVATE KEY" not in words
 
 
 def test_the_preview_shows_the_very_certificate_and_apply_writes_it(
-    server: ContainerHost, hosts_file: Path, remediate: Product
+    tls_server: ContainerHost, tls_inventory: Path, tls_remediate: HeardProduct
 ) -> None:
-    before = remediate.check(hosts_file, *ROLE)
+    before = tls_remediate.check(tls_inventory, *ROLE)
     assert before.code == 1, before.err
-    held = changes(before, server)
-    certificate = held["/etc/docker/tls/cert.pem"]
-    assert any(server.address in line for line in certificate["details"])
-    key = held["/etc/docker/tls/key.pem"]
-    assert key["what"] == "key"
-    assert key["diff"] == ""
+    held = changes(before, tls_server)
+    certificate = held[f"{FILES}/cert.pem"]
+    assert any(tls_server.address in line for line in certificate["details"])
+    key = held[f"{FILES}/key.pem"]
+    assert (key["what"], key["diff"]) == ("key", "")
     assert "job" in certificate["impact"]["stays_down"]
 
-    answer = remediate.apply(hosts_file, *ALLOWED)
+    answer = tls_remediate.apply(tls_inventory, *ALLOWED)
 
     assert answer.code == 0, answer.err + answer.out
-    written = server.text("cat", "/etc/docker/tls/cert.pem")
+    written = tls_server.text("cat", f"{FILES}/cert.pem")
     assert all(line[1:] in str(certificate["diff"]) for line in written.splitlines())
-    modes = server.text(
-        "sh", "-c", "stat -c '%a %U:%G' /etc/docker/tls/ca.pem /etc/docker/tls/*t.pem /etc/docker/tls/k*"
-    )
+    modes = tls_server.text("sh", "-c", f"cd {FILES}; stat -c '%a %U:%G' ca.pem cert.pem key.pem")
     assert modes.split("\n") == ["444 root:root", "444 root:root", "400 root:root"]
-    assert server.run("test", "-e", "/var/lib/remediator/tls/key.pem", check=False).returncode != 0
-    notes = answer.host(server.name)["notes"]
+    assert tls_server.run("test", "-e", "/var/lib/remediator/tls/key.pem", check=False).returncode != 0
+    notes = answer.host(tls_server.name)["notes"]
     assert any("accepted" in note for note in notes), notes
-    assert any(served_fingerprint(server.address) in line.replace(":", "").lower() for line in certificate["details"])
+    served = served_fingerprint(tls_server.address)
+    assert any(served in line.replace(":", "").lower() for line in certificate["details"])
+
+
+def test_docker_bench_passes_it_with_jq_and_without(tls_server: ContainerHost) -> None:
+    assert docker_bench.mutual_tls(tls_server, jq=True) == "pass"
+    assert docker_bench.mutual_tls(tls_server, jq=False) == "pass"
 
 
 def test_docker_of_another_host_works_with_a_certificate_and_not_without(
-    server: ContainerHost, debian12: ContainerHost, authority: Authority, tmp_path: Path
+    tls_server: ContainerHost, debian12: ContainerHost, tls_authority: Authority, tmp_path: Path
 ) -> None:
-    bundle = hand_over(authority.client(f"ann-{server.name}", tmp_path), debian12, f"ann-{server.name}")
-    allowed = docker_from(debian12, server, bundle, "ps", "--format", "{{.Names}}")
+    name = f"ann-{tls_server.name}"
+    bundle = hand_over(tls_authority.client(name, tmp_path), debian12, name)
+    allowed = docker_from(debian12, tls_server, bundle, "ps", "--format", "{{.Names}}")
     assert allowed.returncode == 0, allowed.stderr
-    assert b"web" in allowed.stdout
-    assert docker_from(debian12, server, None, "ps").returncode != 0
-    assert answer_without_certificate(server.address) == b""
-    assert not answer_to_plain_http(server.address).startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+    assert allowed.stdout.split() == [b"web"]  # it has a restart policy, job has none
+    assert docker_from(debian12, tls_server, None, "ps").returncode != 0
+    assert answer_without_certificate(tls_server.address) == b""
+    assert not answer_to_plain_http(tls_server.address).startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+    assert running_containers(tls_server) == ["web"]
 
 
-def test_the_container_with_a_restart_policy_is_back_and_the_local_socket_still_answers(
-    server: ContainerHost,
+@dataclass(frozen=True)
+class ClientHome:
+    """A user of another host who has followed what `tls client` printed; `inventory` asks for a look at that."""
+
+    root: LabHost
+    user: LabHost
+    context: str
+    inventory: Path
+
+
+@pytest.fixture(scope="module")
+def client_home(
+    tls_server: ContainerHost,
+    debian12: ContainerHost,
+    tls_authority: Authority,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[ClientHome]:
+    """The user ops, whose ~/.docker is made by the printed command; afterwards nothing of it is left."""
+    directory, name = tmp_path_factory.mktemp("ben"), f"ben-{tls_server.name}"
+    bundle = directory / name
+    words = ("-o", str(bundle), "--host", tls_server.name, "--passphrase-file", str(tls_authority.passphrase_file))
+    answer = tls_authority.tls("client", name, *words)
+    assert answer.code == 0, answer.err
+    (command,) = [line for line in answer.out.splitlines() if line.startswith("  docker context create ")]
+    path = directory / "hosts.yml"
+    path.write_text(inventory([debian12], {debian12.name: {"docker_tls_client_users": ["ops"]}}))
+    ops = debian12.as_user("ops")
+    debian12.script(f"cp /etc/hosts /root/hosts; echo '{tls_server.address} {tls_server.name}' >>/etc/hosts")
+    debian12.run("mkdir", "-p", str(bundle))
+    for file in bundle.iterdir():
+        debian12.put(str(file), file.read_bytes(), mode="0400", owner="ops:ops")
+    ops.script(command)
+    yield ClientHome(debian12, ops, name, path)
+    debian12.script(f"cat /root/hosts >/etc/hosts; rm -rf /root/hosts {bundle} ~ops/.docker")
+
+
+def test_the_context_that_is_printed_works_for_a_user_of_another_host(client_home: ClientHome) -> None:
+    names = client_home.user.text("docker", "--context", client_home.context, "ps", "--format", "{{.Names}}")
+    assert names == "web"
+
+
+def test_a_users_own_key_and_context_are_judged_and_never_changed(
+    client_home: ClientHome, tls_remediate: HeardProduct
 ) -> None:
-    assert running_containers(server) == ["web"]
+    host, only = client_home.root, ("--control", CLIENT, "--allow", CLIENT)
+    assert tls_remediate.check(client_home.inventory, *only).verdicts(host.name) == {CLIENT: "compliant"}
+    bundle = client_home.context
+    client_home.user.script(
+        "chmod 0644 ~/.docker/contexts/tls/*/docker/key.pem\n"
+        f"docker context create loose --docker host=tcp://{bundle}:2376,skip-tls-verify=true\n"
+    )
+    answers: list[Answer] = []
+    changed = changes_of(host, lambda: answers.append(tls_remediate.apply(client_home.inventory, *only)))
+    said = verdict(answers[0], host, CLIENT)
+    assert said["verdict"] == "manual", said
+    assert "key.pem has mode 0644" in said["reason"]
+    assert "the context loose does not verify the daemon" in said["reason"]
+    assert answers[0].host(host.name)["outcomes"] == []
+    assert [path for path in (*changed.paths, *changed.touched) if path.startswith("/home/ops")] == []
 
 
 def test_after_the_apply_nothing_is_proposed_and_a_second_apply_changes_nothing(
-    server: ContainerHost, hosts_file: Path, remediate: Product
+    tls_server: ContainerHost, tls_inventory: Path, tls_remediate: HeardProduct
 ) -> None:
-    answer = remediate.check(hosts_file, *ALLOWED)
+    started, served = main_process(tls_server), served_fingerprint(tls_server.address)
+    answer = tls_remediate.apply(tls_inventory, *ALLOWED)
     assert answer.code == 0, answer.err + answer.out
-    assert answer.verdicts(server.name)[MUTUAL] == answer.verdicts(server.name)[CERTIFICATE] == "compliant"
-    before = served_fingerprint(server.address)
-    started = server.text("systemctl", "show", "-p", "MainPID", "docker.service")
-    assert remediate.apply(hosts_file, *ALLOWED).code == 0
-    assert server.text("systemctl", "show", "-p", "MainPID", "docker.service") == started
-    assert served_fingerprint(server.address) == before
+    for control in (MUTUAL, CERTIFICATE):
+        assert verdict(answer, tls_server, control)["verdict"] == "compliant"
+    assert answer.host(tls_server.name)["outcomes"] == []
+    assert (main_process(tls_server), served_fingerprint(tls_server.address)) == (started, served)
 
 
-def test_it_is_still_so_after_a_restart_of_docker(server: ContainerHost, hosts_file: Path, remediate: Product) -> None:
-    server.run("systemctl", "restart", "docker.socket", "docker.service")
-    assert remediate.check(hosts_file, *ROLE).code == 0
-    assert answer_without_certificate(server.address) == b""
-
-
-def test_renewing_replaces_the_certificate_and_the_daemon_serves_the_new_one(
-    server: ContainerHost, hosts_file: Path, authority: Authority, remediate: Product
+def test_a_ca_that_was_taken_out_of_its_file_is_trusted_until_the_daemon_restarts_and_that_is_found(
+    tls_server: ContainerHost,
+    debian12: ContainerHost,
+    tls_inventory: Path,
+    tls_remediate: HeardProduct,
+    own_authority: Authority,
+    tmp_path: Path,
 ) -> None:
-    old = served_fingerprint(server.address)
-    assert authority.issue(hosts_file, "--renew").code == 0
-    assert served_fingerprint(server.address) == old
-    assert remediate.check(hosts_file, *ROLE).verdicts(server.name)[CERTIFICATE] == "drifted"
+    name = f"eve-{tls_server.name}"
+    other = own_authority.client(name, tmp_path)
+    bundle = hand_over(other, debian12, name)
+    ours = tls_server.run("cat", f"{FILES}/ca.pem").stdout
+    debian12.put(f"{bundle}/ca.pem", ours)  # whom she expects to answer
+    tls_server.put(f"{FILES}/ca.pem", ours + (other / "ca.pem").read_bytes(), mode="0444")
+    tls_server.run("systemctl", "restart", "docker.socket", "docker.service")
+    assert answer_without_certificate(tls_server.address) == b""
+    tls_server.put(f"{FILES}/ca.pem", ours, mode="0444")
+    assert docker_from(debian12, tls_server, bundle, "ps").returncode == 0
 
-    answer = remediate.apply(hosts_file, *ALLOWED)
+    found = tls_remediate.check(tls_inventory, *ALLOWED)
+
+    said = verdict(found, tls_server, CERTIFICATE)
+    assert said["verdict"] == "drifted"
+    assert f"which {FILES}/ca.pem no longer holds" in said["reason"]
+    assert list(changes(found, tls_server)) == ["docker.service"]
+    answer = tls_remediate.apply(tls_inventory, *ALLOWED)
+    assert answer.code == 0, answer.err + answer.out
+    assert docker_from(debian12, tls_server, bundle, "ps").returncode != 0
+    assert tls_remediate.check(tls_inventory, *ROLE).code == 0
+
+
+def test_a_certificate_that_ends_soon_and_a_process_older_than_it_are_found_and_renewed(
+    tls_server: ContainerHost, tls_inventory: Path, tls_authority: Authority, tls_remediate: HeardProduct
+) -> None:
+    old = served_fingerprint(tls_server.address)
+    tls_authority.age(tls_server, days=380)
+    said = verdict(tls_remediate.check(tls_inventory, *ROLE), tls_server, CERTIFICATE)
+    assert said["verdict"] == "drifted"
+    assert f"the certificate {FILES}/cert.pem expires within 30 days, on " in said["reason"]
+    assert f"port 2376 still serves another certificate (sha256 {old})" in said["reason"]
+
+    assert "renewed" in tls_authority.issue(tls_inventory).out
+    assert served_fingerprint(tls_server.address) == old
+    answer = tls_remediate.apply(tls_inventory, *ALLOWED)
 
     assert answer.code == 0, answer.err + answer.out
-    assert served_fingerprint(server.address) != old
-    assert remediate.check(hosts_file, *ROLE).code == 0
+    written = tls_server.text("sh", "-c", f"openssl x509 -in {FILES}/cert.pem -outform DER | sha256sum").split()[0]
+    assert served_fingerprint(tls_server.address) == written != old
+    assert tls_remediate.check(tls_inventory, *ROLE).code == 0
 
 
-def test_a_daemon_that_still_runs_with_an_old_certificate_has_drifted(
-    server: ContainerHost, hosts_file: Path, authority: Authority, remediate: Product
+def test_passphrase_and_keys_are_in_no_output_journal_or_file(
+    tls_server: ContainerHost, tls_remediate: HeardProduct
 ) -> None:
-    old = served_fingerprint(server.address)
-    copied = "cp -a /etc/docker/tls /root/old-tls"
-    server.run("sh", "-c", copied)
-    assert authority.issue(hosts_file, "--renew").code == 0
-    assert remediate.apply(hosts_file, *ALLOWED).code == 0
-    server.run("sh", "-c", "cp -a /root/old-tls/. /etc/docker/tls/")
-    answer = remediate.check(hosts_file, *ROLE)
-    verdict = next(each for each in answer.host(server.name)["verdicts"] if each["control"] == CERTIFICATE)
-    assert verdict["verdict"] == "drifted", verdict
-    assert served_fingerprint(server.address) != old
-
-
-def test_passphrase_and_keys_are_in_no_process_list_output_or_file(
-    server: ContainerHost, hosts_file: Path, authority: Authority, remediate: Product
-) -> None:
-    answer = authority.issue(hosts_file, "--renew")
-    shown = remediate("check", "-i", str(hosts_file), *ROLE, "-v")
-    applied = remediate.apply(hosts_file, *ALLOWED)
-    said = "".join(each.out + each.err for each in (answer, shown, applied))
-    journal = server.text("journalctl", "--no-pager", "-o", "cat")
+    said = "".join(tls_remediate.said) + tls_server.text("journalctl", "--no-pager", "-o", "cat")
     for secret in (PASSPHRASE, "PRIVATE KEY"):
         assert secret not in said
-        assert secret not in journal
-    for folder, _, names in os.walk(remediate.home):
+    for folder, _, names in os.walk(tls_remediate.home):
         for name in names:
             content = (Path(folder) / name).read_bytes()
             assert PASSPHRASE.encode() not in content
             allowed = name in ("ca-key.pem",) or "controller" in str(Path(folder) / name)
             assert allowed or b"PRIVATE KEY" not in content, name
-
-
-@pytest.mark.parametrize("image", ["debian12", "debian13"])
-def test_a_plain_listener_is_drift_that_names_what_to_set_and_becomes_mutual_tls(
-    image: str, fresh: Fresh, own: Authority, tmp_path: Path
-) -> None:
-    host = fresh(image)
-    host.run("install", "-d", "/etc/systemd/system/docker.service.d")
-    host.put("/etc/systemd/system/docker.service.d/override.conf", PLAIN.replace("127.0.0.1", "0.0.0.0").encode())
-    host.run("systemctl", "daemon-reload")
-    host.run("systemctl", "restart", "docker.service")
-    bare = tmp_path / "bare.yml"
-    bare.write_text(inventory([host]))
-    plain = own.remediate.check(bare, *ALLOWED)
-    assert plain.code == 1
-    assert plain.verdicts(host.name)[MUTUAL] == "drifted"
-    assert plain.host(host.name)["changes"] == []
-
-    path = listening(host, tmp_path)
-    assert own.issue(path).code == 0
-    answer = own.remediate.apply(path, *ALLOWED)
-
-    assert answer.code == 0, answer.err + answer.out
-    assert answer_without_certificate(host.address) == b""
-    assert host.run("sh", "-c", "ss -ltn | grep -q :2375", check=False).returncode != 0
-    assert own.remediate.check(path, *ROLE).code == 0
-
-
-OTHERS = b'{\n\t"labels": ["a=b"],\n\t"log-opts": {"max-size": "10m"},\n\t"debug": false\n}'
-
-
-@pytest.mark.parametrize(
-    ("shape", "kept"),
-    [("absent", b""), ("empty", b""), ("others", OTHERS), ("options", b""), ("options-listen", b"")],
-)
-def test_every_shape_of_a_daemons_configuration_ends_with_mutual_tls(
-    shape: str, kept: bytes, fresh: Fresh, own: Authority, tmp_path: Path
-) -> None:
-    host = fresh("debian12")
-    host.run("install", "-d", "/etc/docker")
-    if shape == "others":
-        host.put("/etc/docker/daemon.json", kept)
-    options = {"options": "--label=role=lab", "options-listen": "-H tcp://127.0.0.1:2375 --label=role=lab"}.get(shape)
-    if options:
-        host.put("/etc/default/docker", f'# kept\nDOCKER_OPTS="{options}"\nexport http_proxy=""\n'.encode())
-    host.run("systemctl", "restart", "docker.service")
-    if shape == "empty":  # Docker 20.10 does not start with it; it is what a person left behind since
-        host.put("/etc/docker/daemon.json", b"")
-    path = listening(host, tmp_path)
-    assert own.issue(path).code == 0
-
-    answer = own.remediate.apply(path, *ALLOWED)
-
-    assert answer.code == 0, answer.err + answer.out
-    assert answer_without_certificate(host.address) == b""
-    assert own.remediate.check(path, *ROLE).code == 0
-    if shape == "others":
-        now = host.run("cat", "/etc/docker/daemon.json").stdout
-        assert [line for line in kept.splitlines()[1:-2] if line not in now.splitlines()] == []
-        assert now.endswith(b"}")
-    if options:
-        environment = host.text("cat", "/etc/default/docker")
-        assert environment.startswith("# kept\n")
-        assert environment.endswith('export http_proxy=""')
-        assert "role=lab" in host.text("docker", "info", "--format", "{{.Labels}}")

@@ -1,4 +1,4 @@
-"""A real machine: mutual TLS of its Docker daemon is there after a reboot, and its containers are."""
+"""A real machine: mutual TLS of its Docker daemon is there after a reboot, its containers are, and it is renewed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from .docker_tls import LISTEN, PORT, answer_to_plain_http, answer_without_certificate, make_authority
-from .hosts.interface import LabHost, inventory
+from .docker_tls import (
+    ALLOWED,
+    FILES,
+    PORT,
+    answer_to_plain_http,
+    answer_without_certificate,
+    listening,
+    make_authority,
+    served_fingerprint,
+)
+from .hosts.interface import LabHost
 from .hosts.workload import running_containers
 from .machine_fixtures import FreshMachine
 from .product import Product
 
-ALLOWED = ("--role", "docker_tls", "--allow", "docker_tls")
 _PATIENCE = 60.0
 
 
@@ -52,29 +60,40 @@ def docker(port: int, bundle: Path, *words: str) -> subprocess.CompletedProcess[
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+def is_mutual(port: int, bundle: Path) -> None:
+    """The client with the bundle is served, nobody else is."""
+    listed = docker(port, bundle, "ps", "--format", "{{.Names}}")
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.split() == ["web"]
+    assert answer_without_certificate("127.0.0.1", port) == b""
+    assert not answer_to_plain_http("127.0.0.1", port).startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+
+
 @pytest.mark.parametrize("suite", ["bookworm", "trixie"])
-def test_mutual_tls_survives_a_reboot(suite: str, fresh_machine: FreshMachine, tmp_path: Path) -> None:
+def test_mutual_tls_survives_a_reboot_and_is_renewed_after_it(
+    suite: str, fresh_machine: FreshMachine, tmp_path: Path
+) -> None:
     machine = fresh_machine(suite)
-    home = Product(tmp_path)
-    authority = make_authority(home, tmp_path)
-    path = tmp_path / "hosts.yml"
-    path.write_text(
-        inventory(
-            [machine.host], {machine.host.name: {"docker_tls_listen": [LISTEN], "docker_tls_names": ["127.0.0.1"]}}
-        )
-    )
+    authority = make_authority(Product(tmp_path), tmp_path)
+    home = authority.remediate
+    path = listening(machine.host, tmp_path, docker_tls_names=["127.0.0.1"])
     assert authority.issue(path).code == 0
     bundle = authority.client("ann", tmp_path)
-
     answer = home.apply(path, *ALLOWED)
     assert answer.code == 0, answer.err + answer.out
     machine.reboot()
 
     with forwarded(machine.host) as port:
-        listed = docker(port, bundle, "ps", "--format", "{{.Names}}")
-        assert listed.returncode == 0, listed.stderr
-        assert listed.stdout.split() == ["web"]
-        assert answer_without_certificate("127.0.0.1", port) == b""
-        assert not answer_to_plain_http("127.0.0.1", port).startswith((b"HTTP/1.0 200", b"HTTP/1.1 200"))
+        is_mutual(port, bundle)
+        first = served_fingerprint("127.0.0.1", port)
     assert running_containers(machine.host) == ["web"]
     assert home.check(path, *ALLOWED).code == 0
+
+    if suite == "trixie":  # once: emulated machines are slow
+        assert "renewed" in authority.issue(path, "--renew").out
+        answer = home.apply(path, *ALLOWED)
+        assert answer.code == 0, answer.err + answer.out
+        with forwarded(machine.host) as port:
+            is_mutual(port, bundle)
+            renewed = machine.host.text("sh", "-c", f"openssl x509 -in {FILES}/cert.pem -outform DER | sha256sum")
+            assert served_fingerprint("127.0.0.1", port) == renewed.split()[0] != first

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from remediator.dockerd import DaemonConfiguration, Wanted, configure, read_configuration
-from remediator.host.observe.mask import mask_content
+from remediator.host.common.mask import mask_content
 from remediator.kinds.interface import Scope
 from remediator.observation import Observation, parse_observation
 from remediator.overlay import Overlay

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from remediator.dockerd.masked import hides_settings
-from remediator.host.observe.mask import mask_content
+from remediator.host.common.mask import mask_content
 
 
 def hides(text: str) -> bool:

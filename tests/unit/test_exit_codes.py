@@ -41,6 +41,7 @@ def answered(after: Plan | None, *outcomes: str, error: str | None = None) -> di
 PERMITTED = verdict("drifted", permitted=True)
 GUARDED = verdict("drifted", fix="guarded")
 OPT_IN = verdict("drifted", fix="opt_in")
+RESTARTS = verdict("drifted", fix="safe")  # held back by the host's policy of restarts, not for want of consent
 FINE = plan(verdict("compliant"))
 
 
@@ -52,6 +53,7 @@ FINE = plan(verdict("compliant"))
         (verdict("waived"), 0, 0),
         (PERMITTED, 1, 1),
         (GUARDED, 1, 1),
+        (RESTARTS, 1, 1),
         (OPT_IN, 0, 1),
         (verdict("manual"), 0, 1),
         (verdict("pending"), 0, 1),
@@ -87,7 +89,7 @@ def test_an_apply_that_left_nothing_permitted_is_done() -> None:
     assert of_apply(plan(PERMITTED), answered(FINE, "applied"), LENIENT) == ExitCode.DONE
 
 
-@pytest.mark.parametrize("left", [GUARDED, OPT_IN, verdict("manual"), verdict("pending")])
+@pytest.mark.parametrize("left", [GUARDED, RESTARTS, OPT_IN, verdict("manual"), verdict("pending")])
 def test_after_an_apply_what_it_was_not_allowed_to_do_counts_only_when_strict(left: Verdict) -> None:
     answers = answered(plan(left), "applied")
     assert of_apply(plan(PERMITTED, left), answers, LENIENT) == ExitCode.DONE
@@ -96,6 +98,11 @@ def test_after_an_apply_what_it_was_not_allowed_to_do_counts_only_when_strict(le
 
 def test_permitted_drift_that_is_left_is_drift() -> None:
     assert of_apply(plan(PERMITTED), answered(plan(PERMITTED), "held"), LENIENT) == ExitCode.DRIFT
+
+
+def test_a_command_of_after_restart_that_failed_is_a_failure_whatever_was_applied() -> None:
+    left = {host: result.model_copy(update={"left_undone": True}) for host, result in answered(FINE, "applied").items()}
+    assert of_apply(plan(PERMITTED), left, LENIENT) == ExitCode.FAILED
 
 
 def test_hosts_that_were_not_to_change_count_as_previewed() -> None:

@@ -37,7 +37,7 @@ def test_a_restart_alone_is_a_transaction_with_one_change_and_nothing_written() 
     )
     assert transaction.actions == ()
     assert transaction.activation == (Step(do="restart", unit="docker.service"),)
-    assert [step.do for step in transaction.probe] == ["unit_active", "docker_ping"]
+    assert [step.do for step in transaction.probe] == ["unit_active", "docker_ping", "stays_down"]
     assert transaction.impact.level == "restart"
 
 

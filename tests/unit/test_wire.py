@@ -100,9 +100,9 @@ SECRET = b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE K
 @pytest.mark.parametrize("compiled", [True, False])
 def test_a_secret_goes_beside_the_request_and_only_to_a_program_that_takes_it(compiled: bool) -> None:
     magic = importlib.util.MAGIC_NUMBER.hex() if compiled else ""
-    takes = b"lambda document: handle(document, SECRET)"
+    takes = b"lambda document: handle(document, SECRET, BODY)"
     program = echo_program().replace(b"{'echo': request}", b"{'echo': [request, secret.decode()]}")
-    program = program.replace(b"handle(request)", b"handle(request, secret)").replace(
+    program = program.replace(b"handle(request)", b"handle(request, secret, body)").replace(
         b"REQUEST, handle", b"REQUEST, " + takes
     )
     answer = read_answer("web", start(frame(MARKER, program, b'{"a":1}', magic, SECRET)).stdout, MARKER)

@@ -23,7 +23,7 @@ SYSTEMD_DIRECTORY = "/run/systemd/system"
 UNIT_VARIABLE = "REMEDIATOR_UNIT"
 # What changes hosts, and so must not be cut short.
 DETACHED = ("commit", "recover")
-RUN_NAME = re.compile(r"^[0-9A-Za-z]{1,64}\Z")
+UNIT_RUN = re.compile(r"^[0-9A-Za-z]{1,64}\Z")
 # How long a busy service manager may take to start the unit, before the work is done without it.
 READY_SECONDS = 60.0
 MAX_LINE = 65536
@@ -52,7 +52,7 @@ def begin(document: Dict[str, Any], secret: bytes, call: Call) -> Dict[str, Any]
     if isinstance(document, dict) and document.get("do", "commit") in DETACHED:
         hand_over(str(document.get("run")), call)
     load_later("commit")
-    return handle(document, secret)
+    return handle(document, secret, call.body)
 
 
 def hand_over(run: str, call: Call) -> None:
@@ -65,7 +65,7 @@ def hand_over(run: str, call: Call) -> None:
     unit = "remediator-commit-%s.service" % run.lower()
     program = find_program("systemd-run")
     inside = os.environ.get(UNIT_VARIABLE) == unit
-    if inside or program is None or RUN_NAME.match(run) is None or not os.path.isdir(SYSTEMD_DIRECTORY):
+    if inside or program is None or UNIT_RUN.match(run) is None or not os.path.isdir(SYSTEMD_DIRECTORY):
         return
     process = start_program(program, unit_arguments(unit, run) + own_command(), given=True, errors=None)
     assert process.stdin is not None  # noqa: S101 - for mypy, as the next

@@ -1,31 +1,25 @@
-"""Writing, making and removing: each atomic, each able to put back exactly what was there.
+"""Writing, making and removing: each atomic, each leaving what restore.py needs to put back exactly what was there.
 
 A file's new bytes and a copy of the old ones are staged beside it under dotted names that no service reads; taking the
-new ones into use is one rename, and so is going back.
+new ones into use is one rename, and so is going back. The old file is kept in the transaction's own directory too: for
+an undo later, and should the copy beside be lost.
 """
 
-import binascii
 import hashlib
 import os
 import re
 import stat
-from typing import Callable, Dict, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Optional, Sequence
 
 from remediator.host.commit.access import CONTENT_XATTRS, copy_xattrs, read_xattrs
-from remediator.host.commit.outcomes import LeftAloneError, StepError, plain_line
+from remediator.host.commit.entries import PathEntry
+from remediator.host.commit.outcomes import StepError, plain_line
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS, Place, identity, open_place
-from remediator.host.commit.preconditions import compare, masked_digest
-from remediator.host.commit.request import Precondition
+from remediator.host.commit.states import PathState
 
 STAGE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # `.kept` is not among them: those copies were promised to a person.
 STAGED_SUFFIX = rb"\.remediator-[0-9a-f]{12}\.(new|old)"
-MAX_READ_BACK = 16 * 1024 * 1024
-
-
-def staged_name(name: bytes, suffix: bytes) -> bytes:
-    """A dotted name beside `name` that nothing else has."""
-    return b"." + name + b".remediator-" + binascii.hexlify(os.urandom(6)) + b"." + suffix
 
 
 def write_fully(descriptor: int, data: bytes) -> None:
@@ -55,172 +49,150 @@ def set_aside(place: Place, old: bytes) -> str:
     return "; its bytes from before are kept beside it as " + plain_line(os.fsdecode(kept))
 
 
-class FileWrite:
-    """New content for a file, or a new file. `wanted` is what the preview found there, null where not known.
+def remove_staged(place: Place, name: str) -> None:
+    """Removes what is staged under one of our own names beside a path, where it is there. Raises OSError."""
+    try:
+        os.unlink(name.encode("utf-8", "surrogateescape"), dir_fd=place.parent)
+    except FileNotFoundError:
+        pass
 
-    The copy of the old file is noted in `copies` (device, inode). Each of `checks` gets the path of the staged file
-    before that takes its place, and raises StepError where its reader would not accept it: some files count at once.
+
+def named(name: Optional[str]) -> bytes:
+    """A staged name as the kernel has it."""
+    return (name or "").encode("utf-8", "surrogateescape")
+
+
+class FileWrite:
+    """New content for a file, or a new file, as `entry` says; `backups` is the transaction's own directory.
+
+    Each of `checks` gets the path of the staged file before that takes its place, and raises StepError where its reader
+    would not accept it: some files count at once. `attributes` are the new file's, where they are not the old one's.
     """
 
     def __init__(
         self,
-        path: str,
+        entry: PathEntry,
         content: bytes,
-        access: Tuple[int, int, int],
-        wanted: Optional[Precondition],
-        copies: Set[Tuple[int, int]],
+        backups: int,
         checks: Sequence[Callable[[str], None]] = (),
+        attributes: Optional[Dict[str, bytes]] = None,
     ) -> None:
-        self.path = path
+        self.path = entry.path
         self.changed = False
+        self.entry = entry
         self._content = content
-        self._mode = access[0]
-        self._owner = access[1:]
-        self._wanted = wanted
-        self._copies = copies
+        self._backups = backups
         self._checks = checks
-        self._place: Optional[Place] = None
-        self._new = b""
-        self._old = b""
-        self._written: Optional[os.stat_result] = None
+        self._attributes = attributes
 
     def do(self) -> None:
         """Raises OSError, StepError, UntrustedError."""
-        self._place = place = open_place(self.path)
-        if place.missing is not None:
-            raise StepError("%s: its directory is missing" % plain_line(self.path))
-        sweep_leftovers(place)
-        before = place.stat()
-        attributes: Dict[str, bytes] = {}
-        if before is not None:
-            if not stat.S_ISREG(before.st_mode):
-                raise StepError(plain_line(self.path) + " is no regular file any more")
-            attributes = self._copy_old(place, before)
-        elif self._wanted is not None and self._wanted.type != "missing":
-            raise StepError(plain_line(self.path) + " was removed by somebody else just now")
-        self._stage(place, self.new_content(), attributes)
-        for check in self._checks:
-            check(os.path.join(os.path.dirname(self.path), os.fsdecode(self._new)))
-        now = place.stat()
-        if (now and identity(now)) != (before and identity(before)):
-            raise StepError(plain_line(self.path) + " was changed by somebody else just now")
-        os.rename(self._new, place.name, src_dir_fd=place.parent, dst_dir_fd=place.parent)
-        self.changed = True
-        self._new = b""
-        os.fsync(place.parent)
-
-    def new_content(self) -> bytes:
-        """What is to be written, asked for once the old file is staged. Raises OSError, StepError."""
-        return self._content
-
-    def old_content(self) -> bytes:
-        """The bytes that are replaced, from our own copy of them; none where there was no file. Raises StepError."""
-        if self._place is None or not self._old:
-            return b""
-        with os.fdopen(os.open(self._old, PLACE_READ_FLAGS, dir_fd=self._place.parent), "rb") as file:
-            data = file.read(MAX_READ_BACK + 1)
-        if len(data) > MAX_READ_BACK:
-            raise StepError("%s is larger than %d bytes" % (plain_line(self.path), MAX_READ_BACK))
-        return data
+        place = open_place(self.path)
+        try:
+            if place.missing is not None:
+                raise StepError("%s: its directory is missing" % plain_line(self.path))
+            sweep_leftovers(place)
+            before = place.stat()
+            attributes = back_up(self.entry, place, before, self._backups)
+            if self._attributes is not None:
+                attributes = self._attributes
+            self._stage(place, attributes)
+            for check in self._checks:
+                check(os.path.join(os.path.dirname(self.path), self.entry.new or ""))
+            now = place.stat()
+            if (now and identity(now)) != (before and identity(before)):
+                raise StepError(plain_line(self.path) + " was changed by somebody else just now")
+            os.rename(named(self.entry.new), place.name, src_dir_fd=place.parent, dst_dir_fd=place.parent)
+            self.changed = True
+            os.fsync(place.parent)
+        finally:
+            place.close()
 
     def settle(self) -> None:
         """Everything is on disk already."""
 
-    def revert(self) -> None:
-        """The old file in its place, or none. Raises LeftAloneError where somebody else wrote it since, OSError."""
-        place = self._place
-        if place is None:
-            return
-        if self._new:
-            os.unlink(self._new, dir_fd=place.parent)
-            self._new = b""
-        if self.changed:
-            now = place.stat()
-            if now is None or self._written is None or identity(now) != identity(self._written):
-                raise LeftAloneError(plain_line(self.path) + " was written by somebody else since" + self._aside())
-            if self._old:
-                os.rename(self._old, place.name, src_dir_fd=place.parent, dst_dir_fd=place.parent)
-            else:
-                os.unlink(place.name, dir_fd=place.parent)
-            self._old = b""
-            os.fsync(place.parent)
-        self._drop_old()
-
     def keep(self) -> None:
-        """Drops the copy of the old bytes."""
-        self._drop_old()
+        """Nothing more is to be done once the transaction stands."""
 
-    def close(self) -> None:
-        """Closes the directory."""
-        if self._place is not None:
-            self._place.close()
-            self._place = None
-
-    def _drop_old(self) -> None:
-        if self._place is not None and self._old:
-            os.unlink(self._old, dir_fd=self._place.parent)
-            self._old = b""
-
-    def _aside(self) -> str:
-        if self._place is None or not self._old:
-            return ""
-        old, self._old = self._old, b""
-        return set_aside(self._place, old)
-
-    def _copy_old(self, place: Place, before: os.stat_result) -> Dict[str, bytes]:
-        """Stages a copy of the old file that is like it in everything, and answers with its attributes."""
-        source = place.open(PLACE_READ_FLAGS)
-        try:
-            found = os.fstat(source)
-            if identity(found) != identity(before):
-                raise StepError(plain_line(self.path) + " was changed by somebody else just now")
-            attributes = read_xattrs("/proc/self/fd/%d" % source)
-            name = staged_name(place.name, b"old")
-            copy = os.open(name, STAGE_FLAGS, 0o600, dir_fd=place.parent)
-            self._old = name
-            try:
-                facts = os.fstat(copy)
-                self._copies.add((facts.st_dev, facts.st_ino))
-                digest = copy_bytes(source, copy, before.st_size)
-                os.fchown(copy, before.st_uid, before.st_gid)
-                copy_xattrs(attributes, copy, ("security.evm",))
-                os.fchmod(copy, stat.S_IMODE(before.st_mode))
-                os.utime(copy, ns=(before.st_atime_ns, before.st_mtime_ns))
-                os.fsync(copy)
-            finally:
-                os.close(copy)
-        finally:
-            os.close(source)
-        if self._differs(found, digest):
-            raise StepError(plain_line(self.path) + " was changed by somebody else just now")
-        return attributes
-
-    def _differs(self, found: os.stat_result, digest: str) -> bool:
-        """Whether the old file, with that digest of its bytes, is another than the preview found."""
-        wanted = self._wanted
-        if wanted is None:
-            return False
-        # A secret can be exchanged under its mask, and a key has no digest here at all: their inodes tell.
-        if wanted.type == "missing" or (wanted.ctime_ns is not None and compare(wanted, found)):
-            return True
-        if wanted.masked:
-            digest = masked_digest(self.old_content())
-        return wanted.sha256 is not None and digest != wanted.sha256
-
-    def _stage(self, place: Place, content: bytes, attributes: Dict[str, bytes]) -> None:
+    def _stage(self, place: Place, attributes: Dict[str, bytes]) -> None:
         """Stages the new content. Owner, attributes and mode come before the bytes: nobody reads them too early."""
-        name = staged_name(place.name, b"new")
-        descriptor = os.open(name, STAGE_FLAGS, 0o600, dir_fd=place.parent)
-        self._new = name
+        after = self.entry.after
+        descriptor = os.open(named(self.entry.new), STAGE_FLAGS, 0o600, dir_fd=place.parent)
         try:
-            os.fchown(descriptor, self._owner[0], self._owner[1])
-            copy_xattrs(attributes, descriptor, CONTENT_XATTRS)
-            os.fchmod(descriptor, self._mode)
-            write_fully(descriptor, content)
+            os.fchown(descriptor, after.uid or 0, after.gid or 0)
+            copy_xattrs(attributes, descriptor, CONTENT_XATTRS if self._attributes is None else ("security.evm",))
+            os.fchmod(descriptor, after.mode or 0)
+            write_fully(descriptor, self._content)
+            if after.mtime_ns is not None:
+                os.utime(descriptor, ns=(after.mtime_ns, after.mtime_ns))
             os.fsync(descriptor)
-            self._written = os.fstat(descriptor)
         finally:
             os.close(descriptor)
+
+
+def back_up(entry: PathEntry, place: Place, before: Optional[os.stat_result], backups: int) -> Dict[str, bytes]:
+    """Copies the old file, beside its path and into `backups`, both on disk; answers with its attributes.
+
+    Raises StepError where it is another than the journal says, OSError.
+    """
+    shown = plain_line(entry.path)
+    if before is None or entry.before.type == "missing":
+        if before is not None:
+            raise StepError(shown + " was changed by somebody else just now")
+        if entry.before.type != "missing":
+            raise StepError(shown + " was removed by somebody else just now")
+        return {}
+    if not stat.S_ISREG(before.st_mode):
+        raise StepError(shown + " is no regular file any more")
+    source = place.open(PLACE_READ_FLAGS)
+    try:
+        if identity(os.fstat(source)) != identity(before):
+            raise StepError(shown + " was changed by somebody else just now")
+        attributes = read_xattrs("/proc/self/fd/%d" % source)
+        digest = copy_file(source, place.parent, named(entry.old), entry.before)
+    finally:
+        os.close(source)
+    if digest != entry.before.sha256 or (before.st_dev, before.st_ino) != (entry.before.dev, entry.before.ino):
+        raise StepError(shown + " was changed by somebody else just now")
+    keep_copy(place.parent, named(entry.old), backups, named(entry.backup), entry.before)
+    return attributes
+
+
+def keep_copy(parent: int, name: bytes, backups: int, backup: bytes, before: PathState) -> None:
+    """The staged copy in `backups` too: the same file where one filesystem holds both. Raises OSError, StepError."""
+    try:
+        os.link(name, backup, src_dir_fd=parent, dst_dir_fd=backups, follow_symlinks=False)
+    except OSError:
+        source = os.open(name, PLACE_READ_FLAGS, dir_fd=parent)
+        try:
+            copy_file(source, backups, backup, before)
+        finally:
+            os.close(source)
+    os.fsync(backups)
+
+
+def copy_file(source: int, directory: int, name: bytes, like: PathState) -> str:
+    """Copies an open file to `name`, with the owner, mode, attributes and time of `like`; the sha256 of its bytes.
+
+    Raises OSError, StepError.
+    """
+    remains = os.fstat(source)
+    attributes = read_xattrs("/proc/self/fd/%d" % source)
+    try:
+        os.unlink(name, dir_fd=directory)  # a half one, of the time before an interruption
+    except FileNotFoundError:
+        pass
+    copy = os.open(name, STAGE_FLAGS, 0o600, dir_fd=directory)
+    try:
+        digest = copy_bytes(source, copy, remains.st_size)
+        os.fchown(copy, like.uid or 0, like.gid or 0)
+        copy_xattrs(attributes, copy, ("security.evm",))
+        os.fchmod(copy, like.mode or 0)
+        os.utime(copy, ns=(remains.st_atime_ns, remains.st_mtime_ns))
+        os.fsync(copy)
+    finally:
+        os.close(copy)
+    return digest
 
 
 def copy_bytes(source: int, target: int, size: int) -> str:
@@ -240,58 +212,44 @@ def copy_bytes(source: int, target: int, size: int) -> str:
 class FileRemoval:
     """Removing a regular file: first set aside under a dotted name, dropped once the transaction stands."""
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, entry: PathEntry, backups: int) -> None:
+        self.path = entry.path
         self.changed = False
-        self._place: Optional[Place] = None
-        self._old = b""
+        self._entry = entry
+        self._backups = backups
 
     def do(self) -> None:
         """Raises OSError, StepError, UntrustedError."""
-        self._place = place = open_place(self.path)
-        sweep_leftovers(place)
-        before = place.stat()
-        if before is None or not stat.S_ISREG(before.st_mode):
-            raise StepError(plain_line(self.path) + " is no regular file any more")
-        self._old = staged_name(place.name, b"old")
-        os.rename(place.name, self._old, src_dir_fd=place.parent, dst_dir_fd=place.parent)
-        self.changed = True
-        os.fsync(place.parent)
+        place = open_place(self.path)
+        try:
+            sweep_leftovers(place)
+            before = place.stat()
+            if before is None or not stat.S_ISREG(before.st_mode):
+                raise StepError(plain_line(self.path) + " is no regular file any more")
+            back_up(self._entry, place, before, self._backups)
+            now = place.stat()
+            if now is None or identity(now) != identity(before):
+                raise StepError(plain_line(self.path) + " was changed by somebody else just now")
+            os.unlink(place.name, dir_fd=place.parent)
+            self.changed = True
+            os.fsync(place.parent)
+        finally:
+            place.close()
 
     def settle(self) -> None:
         """Everything is on disk already."""
 
-    def revert(self) -> None:
-        """The file at its place again. Raises LeftAloneError where somebody else made another since, OSError."""
-        if self._place is None or not self.changed:
-            return
-        if self._place.stat() is not None:
-            where = set_aside(self._place, self._old)
-            raise LeftAloneError(plain_line(self.path) + " was written by somebody else since" + where)
-        os.rename(self._old, self._place.name, src_dir_fd=self._place.parent, dst_dir_fd=self._place.parent)
-        os.fsync(self._place.parent)
-
     def keep(self) -> None:
-        """Drops the file for good."""
-        if self._place is not None and self.changed:
-            os.unlink(self._old, dir_fd=self._place.parent)
-
-    def close(self) -> None:
-        """Closes the directory."""
-        if self._place is not None:
-            self._place.close()
-            self._place = None
+        """Nothing more is to be done once the transaction stands."""
 
 
 class DirectoryMade:
     """A new directory."""
 
-    def __init__(self, path: str, mode: int, uid: int, gid: int) -> None:
-        self.path = path
+    def __init__(self, entry: PathEntry) -> None:
+        self.path = entry.path
         self.changed = False
-        self._mode = mode
-        self._owner = (uid, gid)
-        self._made: Optional[os.stat_result] = None
+        self._after = entry.after
 
     def do(self) -> None:
         """Raises OSError, StepError, UntrustedError."""
@@ -303,9 +261,8 @@ class DirectoryMade:
             self.changed = True
             descriptor = place.open(DIRECTORY_FLAGS)
             try:
-                self._made = os.fstat(descriptor)
-                os.fchown(descriptor, self._owner[0], self._owner[1])
-                os.fchmod(descriptor, self._mode)
+                os.fchown(descriptor, self._after.uid or 0, self._after.gid or 0)
+                os.fchmod(descriptor, self._after.mode or 0)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
@@ -316,25 +273,29 @@ class DirectoryMade:
     def settle(self) -> None:
         """Everything is on disk already."""
 
-    def revert(self) -> None:
-        """No directory again. Raises LeftAloneError where somebody else put files in it since, OSError."""
-        if not self.changed:
-            return
+    def keep(self) -> None:
+        """Nothing more is to be done once the transaction stands."""
+
+
+class DirectoryRemoved:
+    """Removing a directory, which must be empty."""
+
+    def __init__(self, entry: PathEntry) -> None:
+        self.path = entry.path
+        self.changed = False
+
+    def do(self) -> None:
+        """Raises OSError, UntrustedError."""
         place = open_place(self.path)
         try:
-            now = place.stat()
-            if now is None or (self._made and (now.st_dev, now.st_ino) != (self._made.st_dev, self._made.st_ino)):
-                raise LeftAloneError(plain_line(self.path) + " was replaced by somebody else since")
-            try:
-                os.rmdir(place.name, dir_fd=place.parent)
-            except OSError:
-                raise LeftAloneError(plain_line(self.path) + ": somebody else put files in this new directory")
+            os.rmdir(place.name, dir_fd=place.parent)
+            self.changed = True
             os.fsync(place.parent)
         finally:
             place.close()
 
-    def keep(self) -> None:
-        """Nothing was set aside."""
+    def settle(self) -> None:
+        """Everything is on disk already."""
 
-    def close(self) -> None:
-        """Nothing is open."""
+    def keep(self) -> None:
+        """Nothing more is to be done once the transaction stands."""

@@ -1,6 +1,6 @@
 """The kernel's audit rules, one by one through auditctl: never a whole file, which would drop other people's."""
 
-from typing import List, Optional, Tuple
+from typing import List, Tuple
 
 from remediator.host.commit.outcomes import StepError
 from remediator.host.commit.programs import run_program
@@ -57,40 +57,33 @@ def delete_rule(rule: Tuple[str, ...], form: AuditForm) -> None:
     raise StepError("auditctl %s: %s" % (" ".join(spellings[0]), answer.complaint() if answer else ""))
 
 
+def turn_rule(rule: Tuple[str, ...], form: AuditForm, load: bool) -> None:
+    """Loads or unloads one rule. Raises StepError."""
+    if load:
+        add_rule(rule)
+    else:
+        delete_rule(rule, form)
+
+
 class RuleChange:
-    """Adding or deleting one rule; a rule that already is as wanted is left as it is, then and when putting back."""
+    """Adding or deleting one rule; a rule that already is as wanted is left as it is."""
 
     def __init__(self, rule: Tuple[str, ...], add: bool) -> None:
         self.path = ""
         self.changed = False
         self._rule = rule
         self._add = add
-        self._form: Optional[AuditForm] = None
 
     def do(self) -> None:
         """Raises StepError."""
-        self._form = rule_form(self._rule)
-        if (self._form in loaded_rules()) == self._add:
+        form = rule_form(self._rule)
+        if (form in loaded_rules()) == self._add:
             return
-        self._turn(self._add)
+        turn_rule(self._rule, form, self._add)
         self.changed = True
 
     def settle(self) -> None:
         """The kernel has it."""
 
-    def revert(self) -> None:
-        """Raises StepError."""
-        if self.changed and self._form is not None and (self._form in loaded_rules()) == self._add:
-            self._turn(not self._add)
-
     def keep(self) -> None:
-        """Nothing was set aside."""
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def _turn(self, add: bool) -> None:
-        if add:
-            add_rule(self._rule)
-        elif self._form is not None:
-            delete_rule(self._rule, self._form)
+        """Nothing more is to be done once the transaction stands."""

@@ -1,11 +1,9 @@
 """Moving a private key into place: only the one whose public half the preview showed."""
 
-from typing import Set, Tuple
-
+from remediator.host.commit.entries import PathEntry
 from remediator.host.commit.files import FileWrite
 from remediator.host.commit.openssl import key_public_sha256, require_openssl
 from remediator.host.commit.outcomes import ChangedKeyError, KeyLeftError, StepError, plain_line, system_error
-from remediator.host.commit.request import Precondition
 from remediator.host.commit.staged_pair import KEY_PATH, drop_staged_pair, staged_key
 
 
@@ -35,31 +33,14 @@ class KeySource:
 class KeyInstall(FileWrite):
     """A private key as a file, with FileWrite's promises; its staged copy goes once the transaction stands."""
 
-    def __init__(
-        self,
-        path: str,
-        source: KeySource,
-        access: Tuple[int, int, int],
-        wanted: Precondition,
-        copies: Set[Tuple[int, int]],
-    ) -> None:
-        FileWrite.__init__(self, path, b"", access, wanted, copies)
+    def __init__(self, entry: PathEntry, source: KeySource, key: bytes, backups: int) -> None:
+        FileWrite.__init__(self, entry, key, backups)
         self._source = source
 
-    def new_content(self) -> bytes:
-        """The key, compared once more. Raises OSError, StepError."""
-        return self._source.key()
-
     def keep(self) -> None:
-        """Drops the copy of the old key, and the pair that this key was made with, each whatever becomes of the other.
-
-        Raises KeyLeftError where the pair stays, else OSError, StepError.
-        """
-        try:
-            FileWrite.keep(self)
-        finally:
-            if self._source.is_made_here:
-                drop_pair_or_tell()
+        """Drops the pair that this key was made with. Raises KeyLeftError where the pair stays."""
+        if self._source.is_made_here:
+            drop_pair_or_tell()
 
 
 def drop_pair_or_tell() -> None:

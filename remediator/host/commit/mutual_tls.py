@@ -11,8 +11,8 @@ from remediator.host.commit.places import real_path
 from remediator.host.commit.reading import read_file
 from remediator.host.commit.request import Step
 from remediator.host.commit.units import POLL_SECONDS
-from remediator.host.observe.handshake import Caller, Tunnel, ask_in_the_clear, how_it_speaks, is_refusal
-from remediator.host.observe.kernel_sockets import is_own_address, listening_sockets, without_mapping
+from remediator.host.common.handshake import Caller, Tunnel, ask_in_the_clear, how_it_speaks, is_refusal
+from remediator.host.common.kernel_sockets import is_own_address, listening_sockets, without_mapping
 
 CALL_SECONDS = 10.0
 PLAIN_SUCCESS = re.compile(rb"HTTP/1\.[01] 2[0-9][0-9]\b")

@@ -10,10 +10,9 @@ import re
 
 from remediator.host.commit.outcomes import StepError, plain_line
 from remediator.host.commit.programs import find_program, run_program
+from remediator.host.common.private_keys import is_encrypted_key, is_private_key
 
 MAX_SUBJECT = 64  # X.520's limit of a common name, in characters
-KEY_MARK = re.compile(rb"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
-KEY_ENCRYPTED = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|Proc-Type: *4, *ENCRYPTED")
 PUBLIC_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----")
 # Nothing but what -subj says: without this section `openssl req` refuses to work, and with the host's own
 # configuration it would add names and extensions to the request.
@@ -40,7 +39,7 @@ def make_private_key() -> bytes:
     curve = ["-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:named_curve"]
     answer = run_program("openssl", ["genpkey", "-algorithm", "EC"] + curve)
     key = answer.output.encode("ascii", "replace")
-    if answer.status != 0 or KEY_MARK.search(key) is None:
+    if answer.status != 0 or not is_private_key(key):
         # What it printed may be a key all the same: only its standard error is told.
         raise StepError("openssl genpkey made no key: " + plain_line(answer.errors.strip() or "it printed none"))
     return key
@@ -64,7 +63,7 @@ def request_public_sha256(request: bytes) -> str:
 
 def key_public_sha256(key: bytes) -> str:
     """sha256 of a private key's public half (SubjectPublicKeyInfo, DER). Raises StepError where it cannot serve."""
-    if KEY_ENCRYPTED.search(key) is not None:
+    if is_encrypted_key(key):
         raise StepError("the private key is encrypted, and no daemon can ask for its passphrase: give one without")
     # The empty passphrase keeps openssl from asking at a terminal, whatever else it takes for encrypted.
     answer = run_program("openssl", ["pkey", "-pubout", "-passin", "pass:"], given=key or b"\n")

@@ -8,7 +8,7 @@ from typing import List, Optional, Tuple
 from remediator.host.commit.outcomes import plain_line, system_error
 from remediator.host.commit.places import PLACE_READ_FLAGS, Place, open_place, real_path, type_name
 from remediator.host.commit.request import Precondition
-from remediator.host.observe.mask import mask_content
+from remediator.host.common.mask import mask_content
 
 # Observe reads no larger file, so none of them was masked.
 MAX_MASKED = 1048576

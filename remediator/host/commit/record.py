@@ -4,8 +4,9 @@ import errno
 import os
 import socket
 import time
-from typing import List
+from typing import List, Tuple
 
+from remediator.host.commit.journal import Journal
 from remediator.host.commit.outcomes import Result, plain_line
 from remediator.host.commit.request import Request, Transaction
 from remediator.host.commit.staged_pair import KEY_PATH
@@ -24,9 +25,21 @@ def log_result(request: Request, transaction: Transaction, result: Result) -> No
     if result.outcome not in LOGGED:
         return
     targets = [action.path or " ".join(action.rule or (KEY_PATH,)) for action in transaction.actions]
+    send_result((request.run, request.who, request.reason), targets, result)
+
+
+def log_recovery(journal: Journal, result: Result) -> None:
+    """Writes to the host's syslog what became of an interrupted transaction."""
+    found = journal.document["entries"]
+    targets = [entry.get("path") or " ".join(entry.get("rule") or (KEY_PATH,)) for entry in found]
+    send_result(tuple(journal.document[name] for name in ("run", "who", "reason")), targets, result)
+
+
+def send_result(order: Tuple[str, ...], targets: List[str], result: Result) -> None:
+    """A line for each target; `order` is run, who and reason."""
     lines = []
     for target in dict.fromkeys(targets):
-        fields = (request.run, request.who, request.reason, transaction.group, target, result.outcome, result.reason)
+        fields = order + (result.group, target, result.outcome, result.reason)
         words = [plain_line(field, 200).replace('"', "'") for field in fields]
         lines.append('run=%s who="%s" reason="%s" group=%s path="%s" outcome=%s why="%s"' % tuple(words))
     try:

@@ -21,7 +21,7 @@ from remediator.host.commit.roots import OWN_SUDOERS, refusal
 
 # For directory entries and blocks that are not quite full, beside the bytes themselves.
 SPACE_MARGIN = 65536
-NEW_BYTES = ("write", "edit", "install_key")
+NEW_BYTES = ("write", "edit", "install_key", "restore")
 UNLOCK = "take that away with chattr if it may change, then run this again"
 REMOUNT = "mount it writable if it may change, then run this again"
 ROOM = "make room there, then run this again"
@@ -70,7 +70,8 @@ def refuse_unchecked_sudoers(transaction: Transaction) -> None:
     checked = {step.path for step in transaction.validation if step.do == "sudoers"}
     for action in transaction.actions:
         is_sudoers = action.do in NEW_BYTES and transaction.resolved(action.path or "") == OWN_SUDOERS
-        if is_sudoers and (action.path not in checked or action.do == "install_key"):
+        # What is put back was there before: sudo has taken it already.
+        if is_sudoers and action.do != "restore" and (action.path not in checked or action.do == "install_key"):
             raise NotStartedError("refused", OWN_SUDOERS + ": it is written only where visudo checks it first")
     if checked and find_program("visudo") is None:
         why = "visudo is not installed on this host, so what sudo reads cannot be checked before it counts: install "
@@ -127,11 +128,13 @@ def refuse_state(place: Place, action: Action, is_mount: bool, made: Set[str]) -
         raise NotStartedError("refused", "%s has %d hard links: another name leads to it too" % (shown, found.st_nlink))
     if action.do == "remove" and type_name(found) != "file":
         raise NotStartedError("refused", shown + " is no regular file: only those are removed")
+    if action.do == "rmdir" and type_name(found) != "directory":
+        raise NotStartedError("refused", shown + " is no directory: only those are removed so")
     if action.do == "mkdir" and found is not None:
         raise NotStartedError("refused", shown + " is there already")
     if action.do == "edit" and type_name(found) != "file":
         raise NotStartedError("refused", shown + " is no regular file: there is nothing to edit")
-    replaces = action.do in NEW_BYTES + ("mkdir", "remove")
+    replaces = action.do in NEW_BYTES + ("mkdir", "remove", "rmdir")
     if replaces and is_mount:
         raise NotStartedError("refused", shown + " is a mount point: only its mode and owner can be changed")
     if read_only(place, found is not None and is_mount):

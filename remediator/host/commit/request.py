@@ -14,6 +14,14 @@ MAX_ID = 2**32 - 2
 # Where a daemon listens: HOST:PORT, an IPv6 address in brackets, with its zone or without.
 ADDRESS = re.compile(r"^(?:[A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]):([0-9]{1,5})\Z")
 SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
+GROUP_NAME = re.compile(r"^[a-z0-9-]{1,64}\Z")
+RUN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\Z")
+# How many ended transactions a host keeps, and for how many days, where the request does not say.
+KEEP_COUNT = 20
+KEEP_DAYS = 90
+# How many seconds a service must have been well after a restart, where the request does not say.
+HEALTHY_SECONDS = 15
+MOST_HEALTHY_SECONDS = 600
 UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
 
 # What each action and step needs; every other field of it must be null.
@@ -28,6 +36,8 @@ ACTION_FIELDS = {
     "audit_delete": {"rule"},
     "make_key": {"subject"},
     "install_key": {"path", "source", "public_sha256", "mode", "uid", "gid"},
+    "restore": {"path", "source"},
+    "rmdir": {"path"},
 }
 VALIDATION_FIELDS = {
     "json": {"path"},
@@ -46,6 +56,7 @@ PROBE_FIELDS = {
     "mutual_tls": {"address", "path", "sha256"},
     "stays_down": {"path", "names"},
 }
+STEP_FIELDS = {"validation": VALIDATION_FIELDS, "activation": ACTIVATION_FIELDS, "probe": PROBE_FIELDS}
 # Probes that only name containers, which come and go by themselves: what was approved is the same without them.
 UNAPPROVED_PROBES = ("containers", "stays_down")
 TEXT_FIELDS = (
@@ -123,9 +134,14 @@ class Step(NamedTuple):
     address: Optional[str]
     sha256: Optional[str]
 
+    def document(self) -> Dict[str, Any]:
+        """As it stands in a request and in a journal."""
+        found = {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
 
 class Transaction(NamedTuple):
-    """The changes that succeed or roll back together."""
+    """The changes that succeed or roll back together. `asked` has the controls that ask for a path or a rule."""
 
     group: str
     digest: str
@@ -134,6 +150,16 @@ class Transaction(NamedTuple):
     validation: Tuple[Step, ...]
     activation: Tuple[Step, ...]
     probe: Tuple[Step, ...]
+    asked: Dict[str, Tuple[str, ...]]
+
+    @property
+    def controls(self) -> Tuple[str, ...]:
+        """Every control that asks for a part of it."""
+        return tuple(sorted({control for controls in self.asked.values() for control in controls}))
+
+    def controls_of(self, path_or_rule: str) -> Tuple[str, ...]:
+        """The controls that ask for a path, or for a rule (its words)."""
+        return self.asked.get(path_or_rule, ())
 
     def resolved(self, path: str) -> str:
         """The real path that `path` had at the preview; `path` itself where no precondition names it."""
@@ -146,7 +172,11 @@ class Transaction(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one host is asked to do, for whom and why. `secret` is the private key (PEM) that came beside it, if any."""
+    """What one host is asked to do, for whom and why.
+
+    `secret` is the private key (PEM) that came beside it, if any; `healthy_seconds` is how long a service that was
+    restarted must have been well before its change counts.
+    """
 
     run: str
     host: str
@@ -155,6 +185,9 @@ class Request(NamedTuple):
     roots: Tuple[str, ...]
     transactions: Tuple[Transaction, ...]
     secret: bytes
+    keep_count: int
+    keep_days: int
+    healthy_seconds: int
 
 
 def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
@@ -169,8 +202,30 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     if not all(isinstance(text, str) and len(text) <= 4096 for text in texts + roots):
         raise bad_request("run, host, who, reason and roots must be text")
     run, host, who, reason = (str(text) for text in texts)
+    if RUN_NAME.match(run) is None:
+        raise bad_request("the run's name is none")
     parsed = tuple(parse_transaction(item) for item in transactions)
-    return Request(run, host, who, reason, tuple(roots), parsed, secret)
+    keep = parse_keep(document.get("keep"))
+    healthy = document.get("healthy_seconds", HEALTHY_SECONDS)
+    if not isinstance(healthy, int) or isinstance(healthy, bool) or not 0 <= healthy <= MOST_HEALTHY_SECONDS:
+        raise bad_request("healthy_seconds must be a number from 0 to %d" % MOST_HEALTHY_SECONDS)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, healthy_seconds=healthy)
+
+
+def parse_keep(document: Any) -> Tuple[int, int]:
+    """How many ended transactions are kept, and for how many days. Raises ProgramError."""
+    if document is None:
+        return KEEP_COUNT, KEEP_DAYS
+    if not isinstance(document, dict) or set(document) != {"count", "days"}:
+        raise bad_request("keep must say count and days")
+    return parse_number(document["count"]), parse_number(document["days"])
+
+
+def parse_number(value: Any) -> int:
+    """A number of things that are kept. Raises ProgramError."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 100000:
+        raise bad_request("keep must say numbers from 1 to 100000")
+    return value
 
 
 def bad_request(why: str) -> ProgramError:
@@ -180,26 +235,40 @@ def bad_request(why: str) -> ProgramError:
 
 def parse_transaction(document: Dict[str, Any]) -> Transaction:
     """One transaction, its digest compared with its content. Raises ProgramError."""
-    if not isinstance(document, dict) or not isinstance(document.get("group"), str):
-        raise bad_request("a transaction has no group")
+    group = document.get("group") if isinstance(document, dict) else None
+    if not isinstance(group, str) or GROUP_NAME.match(group) is None:
+        raise bad_request("a transaction has no group, or one that is no name")
     document_list(document, "probe")
     if document.get("digest") != transaction_digest(document):
         raise bad_request("the digest of transaction " + document["group"] + " is not that of its content")
-    steps = [
-        tuple(parse_step(item, known) for item in document_list(document, name))
-        for name, known in (
-            ("validation", VALIDATION_FIELDS),
-            ("activation", ACTIVATION_FIELDS),
-            ("probe", PROBE_FIELDS),
-        )
-    ]
     return Transaction(
-        document["group"],
+        group,
         document["digest"],
         tuple(parse_precondition(item) for item in document_list(document, "preconditions")),
         tuple(parse_action(item) for item in document_list(document, "actions")),
-        *steps,
+        parse_steps(document, "validation"),
+        parse_steps(document, "activation"),
+        parse_steps(document, "probe"),
+        parse_asked(document_list(document, "changes")),
     )
+
+
+def parse_steps(document: Dict[str, Any], name: str) -> Tuple[Step, ...]:
+    """The steps under `validation`, `activation` or `probe`. Raises ProgramError."""
+    return tuple(parse_step(item, STEP_FIELDS[name]) for item in document_list(document, name))
+
+
+def parse_asked(changes: Any) -> Dict[str, Tuple[str, ...]]:
+    """Which controls ask for which path, and for which rule. Raises ProgramError."""
+    asked: Dict[str, Tuple[str, ...]] = {}
+    for change in changes:
+        controls = change.get("controls", [])
+        targets = [change.get("path")] + list(change.get("added") or ()) + list(change.get("removed") or ())
+        if not all(isinstance(item, str) for item in list(controls) + targets):
+            raise bad_request("a change names something else than text")
+        for target in targets:
+            asked[target] = tuple(dict.fromkeys(asked.get(target, ()) + tuple(controls)))
+    return asked
 
 
 def transaction_digest(document: Dict[str, Any]) -> str:
@@ -234,7 +303,7 @@ def parse_action(document: Dict[str, Any]) -> Action:
     """One action, with exactly the fields that it needs."""
     action = Action(*checked_fields(document, Action._fields))
     require_fields(document, ACTION_FIELDS, Action._fields)
-    if action.source not in (None, "host", "controller"):
+    if action.do == "install_key" and action.source not in ("host", "controller"):
         raise bad_request("a key comes from the host or from the controller")
     return action
 

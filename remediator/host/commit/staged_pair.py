@@ -8,9 +8,10 @@ one put back (`recover_pair`).
 import os
 import re
 import stat
-from typing import Optional
+from typing import List, Optional, Tuple
 
-from remediator.host.commit.files import STAGE_FLAGS, STAGED_SUFFIX, staged_name, write_fully
+from remediator.host.commit.entries import PairEntry, staged_name
+from remediator.host.commit.files import STAGE_FLAGS, STAGED_SUFFIX, write_fully
 from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
 from remediator.host.commit.openssl import (
     key_public_sha256,
@@ -34,70 +35,50 @@ MAX_KEY = 65536
 
 
 class PairMade:
-    """A new private key and its signing request; the pair from before is kept until the transaction stands."""
+    """A new private key and its signing request; the pair from before is set aside until the transaction stands."""
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, entry: PairEntry, subject: str) -> None:
         self.path = KEY_PATH
         self.changed = False
         self._subject = subject
-        self._state = -1
-        self._new = b""
-        self._old = b""
+        self._new = entry.new.encode("ascii")
+        self._old = entry.old.encode("ascii")
 
     def do(self) -> None:
         """Raises StepError."""
         require_openssl()
         try:
-            self._state = open_own_directory()
-            recover_pair(self._state)
-            before = open_pair(self._state)
-            if before is not None:
-                os.close(before)
-            self._make()
-            self._exchange()
+            state = open_own_directory()
+            try:
+                recover_pair(state)
+                before = open_pair(state)
+                if before is not None:
+                    os.close(before)
+                self._make(state)
+                self._exchange(state)
+            finally:
+                os.close(state)
         except OSError as error:
             raise StepError(system_error(PAIR_DIRECTORY, error))
 
     def settle(self) -> None:
         """Everything is on disk already."""
 
-    def revert(self) -> None:
-        """The pair from before, or none. Raises OSError."""
-        if self._state < 0:
-            return
-        if self.changed and not self._new:
-            aside = staged_name(PAIR_NAME, b"new")
-            os.rename(PAIR_NAME, aside, src_dir_fd=self._state, dst_dir_fd=self._state)
-            self._new = aside
-        if self._old:
-            os.rename(self._old, PAIR_NAME, src_dir_fd=self._state, dst_dir_fd=self._state)
-            self._old = b""
-        if self._new:
-            drop_pair(self._state, self._new)
-            self._new = b""
-        os.fsync(self._state)
-
     def keep(self) -> None:
-        """Drops the pair from before."""
-        if self._old:
-            drop_pair(self._state, self._old)
-            self._old = b""
+        """Drops the pair from before. Raises OSError, StepError."""
+        state = open_own_directory()
+        try:
+            drop_aside(state, self._old)
+        finally:
+            os.close(state)
 
-    def close(self) -> None:
-        """Closes our directory."""
-        if self._state >= 0:
-            os.close(self._state)
-            self._state = -1
-
-    def _make(self) -> None:
-        name = staged_name(PAIR_NAME, b"new")
-        os.mkdir(name, 0o700, dir_fd=self._state)
-        self._new = name
-        directory = os.open(name, DIRECTORY_FLAGS, dir_fd=self._state)
+    def _make(self, state: int) -> None:
+        os.mkdir(self._new, 0o700, dir_fd=state)
+        directory = os.open(self._new, DIRECTORY_FLAGS, dir_fd=state)
         try:
             key = make_private_key()
             write_new(directory, PAIR_KEY, key, 0o600)
-            request = make_request("%s/%s/key.pem" % (STATE_DIRECTORY, name.decode("ascii")), self._subject)
+            request = make_request("%s/%s/key.pem" % (STATE_DIRECTORY, self._new.decode("ascii")), self._subject)
             if request_public_sha256(request) != key_public_sha256(key):
                 raise StepError("openssl made a signing request of another key")
             write_new(directory, PAIR_REQUEST, request, 0o644)
@@ -105,17 +86,61 @@ class PairMade:
         finally:
             os.close(directory)
 
-    def _exchange(self) -> None:
-        aside = staged_name(PAIR_NAME, b"old")
+    def _exchange(self, state: int) -> None:
         try:
-            os.rename(PAIR_NAME, aside, src_dir_fd=self._state, dst_dir_fd=self._state)
-            self._old = aside
+            os.rename(PAIR_NAME, self._old, src_dir_fd=state, dst_dir_fd=state)
         except FileNotFoundError:
             pass
-        os.rename(self._new, PAIR_NAME, src_dir_fd=self._state, dst_dir_fd=self._state)
+        os.rename(self._new, PAIR_NAME, src_dir_fd=state, dst_dir_fd=state)
         self.changed = True
-        self._new = b""
-        os.fsync(self._state)
+        os.fsync(state)
+
+
+def pair_entry(number: int, controls: Tuple[str, ...]) -> PairEntry:
+    """What make_key will change. Raises OSError, StepError."""
+    state = open_own_directory()
+    try:
+        recover_pair(state)
+        names = [staged_name(PAIR_NAME, suffix).decode("ascii") for suffix in (b"old", b"new")]
+        return PairEntry(number, PAIR_DIRECTORY, controls, PAIR_NAME in names_in_state(state), names[0], names[1])
+    finally:
+        os.close(state)
+
+
+def restore_pair(entry: PairEntry) -> bool:
+    """The pair from before at its place again, or none; whether there was anything to do. Raises OSError, StepError."""
+    old, new = entry.old.encode("ascii"), entry.new.encode("ascii")
+    state = open_own_directory()
+    try:
+        names = names_in_state(state)
+        if old in names:
+            if PAIR_NAME in names:
+                drop_aside(state, new)
+                os.rename(PAIR_NAME, new, src_dir_fd=state, dst_dir_fd=state)
+            os.rename(old, PAIR_NAME, src_dir_fd=state, dst_dir_fd=state)
+        elif not entry.before and PAIR_NAME in names:
+            drop_aside(state, new)
+            os.rename(PAIR_NAME, new, src_dir_fd=state, dst_dir_fd=state)
+        elif new not in names:
+            return False
+        drop_aside(state, new)
+        os.fsync(state)
+        return True
+    finally:
+        os.close(state)
+
+
+def names_in_state(state: int) -> List[bytes]:
+    """The names in our own directory."""
+    return [os.fsencode(entry) for entry in os.listdir(state)]
+
+
+def drop_aside(state: int, name: bytes) -> None:
+    """Removes a pair that was set aside, where it is there. Raises OSError."""
+    try:
+        drop_pair(state, name)
+    except FileNotFoundError:
+        pass
 
 
 def write_new(directory: int, name: bytes, content: bytes, mode: int) -> None:
@@ -154,7 +179,7 @@ def open_pair(state: int) -> Optional[int]:
 
 def recover_pair(state: int) -> None:
     """Ends what an interrupted exchange left: the old pair goes back where none is, all else is dropped."""
-    names = [os.fsencode(entry) for entry in os.listdir(state)]
+    names = names_in_state(state)
     there = PAIR_NAME in names
     for name in names:
         if PAIR_ASIDE.match(name) is None:

@@ -1,7 +1,8 @@
 """One transaction from its checks to its proof; or, when anything fails, back to exactly what was there."""
 
-from typing import List, NamedTuple, Set, Tuple
+from typing import List, NamedTuple, Sequence, Set
 
+from remediator.host.commit.journal import Journal, begin_journal, forget
 from remediator.host.commit.kernel_audit import audit_locked, rule_form
 from remediator.host.commit.openssl import require_openssl, require_subject
 from remediator.host.commit.outcomes import (
@@ -15,42 +16,63 @@ from remediator.host.commit.outcomes import (
     system_error,
 )
 from remediator.host.commit.places import UntrustedError
+from remediator.host.commit.planning import Planned, key_source, plan_changes
 from remediator.host.commit.preconditions import difference
 from remediator.host.commit.refusals import refuse_places, refuse_unchecked_sudoers
+from remediator.host.commit.release import mark_broken
 from remediator.host.commit.request import Action, Request, Step, Transaction
+from remediator.host.commit.restarts import refuse_other_restart
+from remediator.host.commit.restore import drop_copies, restore_entries
 from remediator.host.commit.staged_pair import KEY_PATH, REQUEST_PATH
-from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units
+from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units, settle_seconds
 from remediator.host.commit.units import last_log_lines, refuse_foreign_reload, telling_line, unit_is_down
 from remediator.host.commit.validations import validate
-from remediator.host.commit.work import Work, key_source, make_work, validated_staged
+from remediator.host.commit.work import Work, make_work, validated_staged
+from remediator.host.common.serve import ProgramError
 
 
 class Progress(NamedTuple):
-    """How far a transaction got: what was begun, in order, what ran before, and our copies of files."""
+    """How far a transaction got: what was begun, in order, which activations, and what ran before.
+
+    `healthy` is how many seconds a service must be well after a restart.
+    """
 
     done: List[Work]
     activated: List[Step]
     running: Set[str]
-    copies: Set[Tuple[int, int]]
+    healthy: float
+
+    @property
+    def settle(self) -> float:
+        """How long what was activated so far must stay well; 0 where nothing was."""
+        return settle_seconds(self.activated, self.healthy)
 
 
 def commit_transaction(transaction: Transaction, request: Request) -> Result:
     """Carries out one transaction whose preconditions held. Raises nothing: every end is an outcome."""
-    progress = Progress([], [], set(), set())
+    progress = Progress([], [], set(), request.healthy_seconds)
     try:
         check_transaction(transaction, request)
         progress.running.update(check_health(transaction))
         hold_foreign_reload(transaction)
+        refuse_other_restart(transaction)
+        planned = plan_changes(transaction, request.secret)
+        journal = begin_journal(request, transaction, planned.entries, sorted(progress.running))
     except NotStartedError as stop:
         return make_result(transaction, stop.outcome, stop.reason)
-    except (StepError, OSError) as error:
+    except (StepError, OSError, UntrustedError) as error:
         return make_result(transaction, "refused", failure_reason(error))
+    except ProgramError as error:
+        return make_result(transaction, "refused", error.message)
     try:
-        carry_out(transaction, progress, request.secret)
+        carry_out(transaction, progress, planned, journal, request.secret)
+        result = make_result(transaction, "applied", "")
+        journal.end(result)
     # Whatever went wrong, a defect of ours included: the host must be put back before anything is said.
     except Exception as error:  # noqa: BLE001
-        return roll_back(transaction, progress, error)
-    return make_result(transaction, "applied", close_all(progress, keep=True))
+        return roll_back(transaction, progress, journal, error)
+    left = keep_all(progress)
+    return result._replace(reason="; ".join(left + close_journal(journal, applied=True)))
 
 
 def check_transaction(transaction: Transaction, request: Request) -> None:
@@ -104,10 +126,10 @@ def hold_foreign_reload(transaction: Transaction) -> None:
             refuse_foreign_reload(step.names or ())
 
 
-def carry_out(transaction: Transaction, progress: Progress, secret: bytes) -> None:
+def carry_out(transaction: Transaction, progress: Progress, planned: Planned, journal: Journal, secret: bytes) -> None:
     """Writes, validates, activates and probes. Raises StepError, OSError, UntrustedError."""
     for action in transaction.actions:
-        work = make_work(transaction, action, progress.copies, secret)
+        work = make_work(transaction, action, planned, journal.directory, secret)
         progress.done.append(work)
         work.do()
     for work in progress.done:
@@ -115,58 +137,105 @@ def carry_out(transaction: Transaction, progress: Progress, secret: bytes) -> No
     for step in transaction.validation:
         if not validated_staged(transaction, step):
             validate(step, transaction.resolved(step.path or ""))
+    if transaction.activation:
+        journal.note_activating()
     for step in transaction.activation:
         progress.activated.append(step)
         activate(step)
     for step in transaction.probe:
         path = transaction.resolved(step.path) if step.do in ("mode_is", "mutual_tls") and step.path else None
-        probe(step, path, progress.running, bool(progress.activated))
+        probe(step, path, progress.running, progress.settle)
 
 
-def roll_back(transaction: Transaction, progress: Progress, failure: Exception) -> Result:
+def roll_back(transaction: Transaction, progress: Progress, journal: Journal, failure: Exception) -> Result:
     """Puts everything back in reverse order, activates that again, and sees whether the services are well."""
     reason = failure_reason(failure)
     began = any(work.changed for work in progress.done) or bool(progress.activated)
     log = failure_log(transaction) if progress.activated else ""
     if log:
         reason += down_because(transaction, log)
-    trouble = []
-    for work in reversed(progress.done):
-        try:
-            work.revert()
-        except (LeftAloneError, StepError, OSError, UntrustedError) as error:
-            trouble.append(failure_reason(error, work.path))
+    restored = restore_entries(journal.entries, journal.directory)
+    trouble = list(restored.trouble)
     for step in progress.activated:
         try:
             activate(step)
         except (StepError, OSError) as error:
             trouble.append(failure_reason(error))
     if began:
-        trouble += unhealthy(transaction, progress)
-    close_all(progress, keep=False)
+        trouble += unhealthy(transaction.probe, progress.running, progress.settle)
+    if not began and not trouble:
+        forget(journal)
+        return make_result(transaction, "refused", reason)
+    left_alone = "; left as it is: " + "; ".join(restored.left_alone) if restored.left_alone else ""
     if trouble:
-        words = reason + "; putting it back did not help: " + "; ".join(trouble)
-        return make_result(transaction, "broken", words, log)
-    return make_result(transaction, "rolled_back" if began else "refused", reason, log)
+        log = both_logs(log, transaction)
+        words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
+        result = make_result(transaction, "broken", words, log)
+        mark_broken(journal, result)
+    else:
+        result = make_result(transaction, "rolled_back", reason + left_alone, log)
+    return result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
 
 
-def unhealthy(transaction: Transaction, progress: Progress) -> List[str]:
+def unhealthy(probes: Sequence[Step], running: Set[str], settle: float) -> List[str]:
     """What is not well after everything was put back."""
     found = []
-    for step in transaction.probe:
+    for step in probes:
         if step.do not in HEALTH_PROBES:
             continue
         try:
-            probe(step, None, progress.running, bool(progress.activated))
+            probe(step, None, running, settle)
         except (StepError, OSError) as error:
             found.append(failure_reason(error))
     return found
+
+
+def end_journal(journal: Journal, result: Result) -> List[str]:
+    """Puts down how it ended and closes the journal; what could not be done of that, in words."""
+    try:
+        journal.end(result)
+    except OSError as error:
+        journal.close()
+        return [system_error("its journal stays open, since its end could not be recorded: " + journal.name, error)]
+    return close_journal(journal, applied=False)
+
+
+def close_journal(journal: Journal, applied: bool) -> List[str]:
+    """Drops what only an open transaction needs; what could not be done of that, in words."""
+    if applied:
+        drop_copies(journal.entries)
+    try:
+        journal.tidy(applied)
+    except OSError as error:
+        return [system_error("our own directory for it could not be tidied: " + journal.name, error)]
+    finally:
+        journal.close()
+    return []
+
+
+def keep_all(progress: Progress) -> List[str]:
+    """Ends each work of a transaction that stands; what somebody must remove by hand, in words."""
+    left = []
+    for work in progress.done:
+        try:
+            work.keep()
+        except KeyLeftError as error:
+            left.append(plain_line(str(error), 1000))
+        except (StepError, OSError):
+            pass  # a pair of ours more: the next one sweeps it
+    return left
 
 
 def failure_log(transaction: Transaction) -> str:
     """The last lines of the transaction's first service."""
     units = serving_units(transaction)
     return last_log_lines(units[0]) if units else ""
+
+
+def both_logs(first: str, transaction: Transaction) -> str:
+    """What the service said with the new bytes, and then with the old ones."""
+    second = failure_log(transaction)
+    return first + "\nWith the old bytes back:\n" + second if first and second else first or second
 
 
 def down_because(transaction: Transaction, log: str) -> str:
@@ -183,24 +252,6 @@ def failure_reason(failure: Exception, path: str = "") -> str:
     if isinstance(failure, (StepError, LeftAloneError, UntrustedError, NotStartedError)):
         return plain_line(str(failure), 1000)
     return "a defect of remediator's own (%s)" % type(failure).__name__
-
-
-def close_all(progress: Progress, keep: bool) -> str:
-    """Drops what was set aside for putting back (`keep`: the new state stands) and closes what is open.
-
-    Answers with what somebody must remove by hand, empty for nothing.
-    """
-    left = []
-    for work in progress.done:
-        if keep:
-            try:
-                work.keep()
-            except KeyLeftError as error:
-                left.append(plain_line(str(error), 1000))
-            except (StepError, OSError):
-                pass  # a staged copy more: the next write of this path sweeps it
-        work.close()
-    return "; ".join(left)
 
 
 def make_result(transaction: Transaction, outcome: str, reason: str, log: str = "") -> Result:

@@ -8,7 +8,7 @@ from remediator.host.commit.programs import Finished, find_program, run_program
 from remediator.host.commit.reading import read_file
 from remediator.host.commit.request import Step
 from remediator.host.common.audit_rules import parse_rules
-from remediator.host.observe.mask import mask_text
+from remediator.host.common.mask import mask_text
 
 VALIDATE_SECONDS = 60
 # dockerd before 23.0 cannot validate, and says so.

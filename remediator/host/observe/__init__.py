@@ -5,13 +5,13 @@ LATER holds what is compiled only on a host that needs it (see remediator.host.j
 
 PARTS = (
     "common/serve.py",
-    "observe/patterns.py",
-    "observe/names.py",
-    "observe/reading.py",
+    "common/patterns.py",
+    "common/names.py",
+    "common/reading.py",
     "observe/words.py",
     "observe/command.py",
     "observe/accounts.py",
-    "observe/mask.py",
+    "common/mask.py",
     "observe/files.py",
     "observe/units.py",
     "observe/processes.py",
@@ -33,9 +33,10 @@ PARTS = (
 LATER = {
     "transactions": ("observe/own_transactions.py",),
     "docker_tls": (
+        "common/private_keys.py",
         "observe/public_keys.py",
-        "observe/kernel_sockets.py",
-        "observe/handshake.py",
+        "common/kernel_sockets.py",
+        "common/handshake.py",
         "observe/docker_listeners.py",
     ),
     "docker_clients": ("observe/docker_clients.py",),

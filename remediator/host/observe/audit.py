@@ -2,10 +2,10 @@
 
 import os
 
+from remediator.host.common.names import raw, shown, text_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import is_there, names_in, read_quietly
 from remediator.host.observe.command import Finished, find_program
-from remediator.host.observe.names import raw, shown, text_of
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import is_there, names_in, read_quietly
 from remediator.host.observe.state import HostState
 from remediator.host.observe.version_sort import version_key
 

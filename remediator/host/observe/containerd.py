@@ -2,8 +2,8 @@
 
 import os
 
+from remediator.host.common.reading import is_there
 from remediator.host.observe.docker import DockerHost, in_path
-from remediator.host.observe.reading import is_there
 from remediator.host.observe.references import HostReference, absent, resolved, unknown
 from remediator.host.observe.settings import SettingsError, read_toml_strings
 from remediator.host.observe.state import HostState

@@ -3,9 +3,9 @@
 import os
 import stat
 
+from remediator.host.common.names import raw
+from remediator.host.common.reading import is_there
 from remediator.host.observe.docker_api import docker_facts
-from remediator.host.observe.names import raw
-from remediator.host.observe.reading import is_there
 from remediator.host.observe.references import HostReference, absent, resolved, unknown
 from remediator.host.observe.settings import SettingsError, read_json_settings
 from remediator.host.observe.state import HostState

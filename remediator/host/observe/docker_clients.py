@@ -10,11 +10,11 @@ import os
 import stat
 import time
 
+from remediator.host.common.mask import mask_text
+from remediator.host.common.names import is_shown, raw, shown, text_of
+from remediator.host.common.reading import UnreadableError, open_regular, read_descriptor, reason_of
 from remediator.host.observe.accounts import account_lines
 from remediator.host.observe.files import FileBook, has_acl
-from remediator.host.observe.mask import mask_text
-from remediator.host.observe.names import is_shown, raw, shown, text_of
-from remediator.host.observe.reading import UnreadableError, open_regular, read_descriptor, reason_of
 from remediator.host.observe.state import HostState
 
 MYPY = False

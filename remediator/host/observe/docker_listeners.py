@@ -4,9 +4,8 @@ import binascii
 import os
 import time
 
-from remediator.host.observe.docker import DOCKER_SOCKET_UNIT, DOCKER_UNIT, DockerHost
-from remediator.host.observe.handshake import how_it_speaks
-from remediator.host.observe.kernel_sockets import (
+from remediator.host.common.handshake import accepted_authorities, how_it_speaks
+from remediator.host.common.kernel_sockets import (
     KernelSocket,
     holds_socket,
     is_loopback,
@@ -14,8 +13,9 @@ from remediator.host.observe.kernel_sockets import (
     listening_sockets,
     without_mapping,
 )
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import reason_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import reason_of
+from remediator.host.observe.docker import DOCKER_SOCKET_UNIT, DOCKER_UNIT, DockerHost
 from remediator.host.observe.state import HostState
 from remediator.host.observe.words import flag_values
 
@@ -157,5 +157,16 @@ def listener_facts(
             continue
         if certificate is not None:
             facts["certificate"] = binascii.b2a_base64(certificate, newline=False).decode("ascii")
+        if facts["speaks"] == "mutual_tls":
+            facts["authorities"] = authority_facts(host, item.port, deadline)
         break
     return facts
+
+
+def authority_facts(host: "str", port: "int", deadline: "float") -> "list[str] | None":
+    """The names of the CAs whose clients are taken there; None where that was not said."""
+    try:
+        names = accepted_authorities(host, port, deadline)
+    except OSError:
+        return None
+    return None if names is None else [binascii.b2a_base64(name, newline=False).decode("ascii") for name in names]

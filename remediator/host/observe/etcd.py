@@ -1,8 +1,8 @@
 """What the references of etcd stand for: a static pod's, a unit's, or nothing where etcd runs elsewhere."""
 
+from remediator.host.common.reading import is_there
 from remediator.host.observe.kubernetes import KubernetesHost
 from remediator.host.observe.manifests import read_document
-from remediator.host.observe.reading import is_there
 from remediator.host.observe.references import HostReference, absent, resolved, unknown
 from remediator.host.observe.settings import SettingsError
 from remediator.host.observe.words import flag

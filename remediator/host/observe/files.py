@@ -6,11 +6,11 @@ import fcntl
 import os
 import stat
 
+from remediator.host.common.mask import holds_private_key, mask_content
+from remediator.host.common.names import is_shown, raw, shown, text_of
+from remediator.host.common.reading import UnreadableError, open_regular, read_proc, read_regular, reason_of
 from remediator.host.common.serve import sha256
 from remediator.host.observe.accounts import Accounts
-from remediator.host.observe.mask import holds_private_key, mask_content
-from remediator.host.observe.names import is_shown, raw, shown, text_of
-from remediator.host.observe.reading import UnreadableError, open_regular, read_proc, read_regular, reason_of
 
 MYPY = False
 if MYPY:

@@ -2,10 +2,10 @@
 
 import os
 
+from remediator.host.common.reading import is_there, reason_of
 from remediator.host.observe.containerd import CONTAINERD_CONFIG
 from remediator.host.observe.manifests import Manifest, read_document, read_manifests, static_processes
 from remediator.host.observe.rancher import RancherHost, find_rancher
-from remediator.host.observe.reading import is_there, reason_of
 from remediator.host.observe.references import HostReference, absent, managed, resolved, unknown
 from remediator.host.observe.settings import SettingsError, read_toml_strings
 from remediator.host.observe.state import HostState

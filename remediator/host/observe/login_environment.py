@@ -6,11 +6,11 @@ and sudo, whatever the distribution is called.
 
 import os
 
+from remediator.host.common.mask import mask_text
+from remediator.host.common.names import raw, shown, text_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import UnreadableError, is_there, names_in, read_quietly, read_settings
 from remediator.host.observe.command import find_program
-from remediator.host.observe.mask import mask_text
-from remediator.host.observe.names import raw, shown, text_of
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import UnreadableError, is_there, names_in, read_quietly, read_settings
 from remediator.host.observe.references import HostReference, clean, resolved, unknown
 
 MYPY = False

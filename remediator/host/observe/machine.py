@@ -3,11 +3,11 @@
 import os
 import sys
 
+from remediator.host.common.names import text_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import is_there, read_proc, read_quietly
 from remediator.host.observe.audit import in_first_namespaces
 from remediator.host.observe.command import Finished
-from remediator.host.observe.names import text_of
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import is_there, read_proc, read_quietly
 from remediator.host.observe.words import parse_environment_file
 
 MYPY = False

@@ -3,6 +3,7 @@
 import os
 import signal
 
+from remediator.host.common.reading import is_there, read_quietly
 from remediator.host.common.serve import ProgramError, failure_text
 from remediator.host.observe.audit import audit_facts, in_first_namespaces
 from remediator.host.observe.cluster import cluster_references
@@ -18,7 +19,6 @@ from remediator.host.observe.own_records import own_state
 from remediator.host.observe.own_transactions import own_transactions, transaction_references
 from remediator.host.observe.processes import HostProcess, main_process
 from remediator.host.observe.public_keys import note_public_keys
-from remediator.host.observe.reading import is_there, read_quietly
 from remediator.host.observe.references import HostReference, absent, unknown
 from remediator.host.observe.state import HostState
 from remediator.host.observe.units import SYSTEMD_RUNS, units_from_disk, units_from_systemctl

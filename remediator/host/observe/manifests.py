@@ -8,10 +8,10 @@ import json
 import os
 import stat
 
-from remediator.host.observe.names import raw, text_of
-from remediator.host.observe.patterns import pattern
+from remediator.host.common.names import raw, text_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import UnreadableError, names_in, read_proc, read_settings
 from remediator.host.observe.processes import HostProcess, process_words
-from remediator.host.observe.reading import UnreadableError, names_in, read_proc, read_settings
 from remediator.host.observe.settings import DuplicateKeyError, SettingsError, unique_pairs
 from remediator.host.observe.yaml_block import OPAQUE, YamlReader, at
 

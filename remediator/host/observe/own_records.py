@@ -8,9 +8,9 @@ import os
 import re
 import stat
 
-from remediator.host.observe.names import raw, shown, text_of
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import UnreadableError, names_in, read_proc, read_regular, reason_of
+from remediator.host.common.names import raw, shown, text_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import UnreadableError, names_in, read_proc, read_regular, reason_of
 
 MYPY = False
 if MYPY:

@@ -7,8 +7,10 @@ told by a word. What a document holds beside the fields that are named here stay
 import os
 import stat
 
+from remediator.host.common.names import is_shown, raw
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import UnreadableError, open_regular, read_descriptor
 from remediator.host.common.serve import sha256
-from remediator.host.observe.names import is_shown, raw
 from remediator.host.observe.own_records import (
     OWN_DIRECTORY,
     is_open,
@@ -21,8 +23,6 @@ from remediator.host.observe.own_records import (
     own_text,
     own_trouble,
 )
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import UnreadableError, open_regular, read_descriptor
 from remediator.host.observe.references import HostReference, absent, resolved, unknown
 
 MYPY = False

@@ -3,10 +3,10 @@
 import os
 import stat
 
+from remediator.host.common.names import raw
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import UnreadableError, is_there, read_regular
 from remediator.host.observe.kubernetes import CONTROL_PLANE, KubernetesHost
-from remediator.host.observe.names import raw
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import UnreadableError, is_there, read_regular
 from remediator.host.observe.references import HostReference, absent, resolved, unknown
 from remediator.host.observe.words import flag
 

@@ -5,9 +5,9 @@ What a process is called identifies nothing: a nested daemon, a container or any
 
 import os
 
-from remediator.host.observe.mask import mask_words
-from remediator.host.observe.names import text_of
-from remediator.host.observe.reading import read_proc
+from remediator.host.common.mask import mask_words
+from remediator.host.common.names import text_of
+from remediator.host.common.reading import read_proc
 
 MYPY = False
 if MYPY:

@@ -2,12 +2,12 @@
 
 import os
 
+from remediator.host.common.names import raw
+from remediator.host.common.private_keys import is_encrypted_key, is_private_key
+from remediator.host.common.reading import UnreadableError, open_regular, reason_of
 from remediator.host.common.serve import sha256
 from remediator.host.observe.command import Running
 from remediator.host.observe.docker import DockerHost, tls_references
-from remediator.host.observe.names import raw
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import UnreadableError, open_regular, reason_of
 from remediator.host.observe.state import HostState
 
 MYPY = False
@@ -17,7 +17,6 @@ if MYPY:
 # Where a host keeps the key that it made for a certificate of the private CA.
 OWN_KEY = "/var/lib/remediator/tls/key.pem"
 MAX_KEY = 65536
-KEY_HEAD = pattern(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")
 NO_KEY = "it is no private key"
 
 
@@ -69,11 +68,10 @@ def public_digest(path: "str") -> "str":
             raise UnreadableError("%d bytes long, which is larger than %d bytes" % (size, MAX_KEY))
         # Not read(): openssl goes on from where the descriptor stands.
         content = os.pread(descriptor, MAX_KEY, 0)
-        head = KEY_HEAD.search(content)
-        if head is None:
+        if not is_private_key(content):
             raise NoPublicHalfError(NO_KEY)
         # openssl would try an empty passphrase; the daemon never has one.
-        if b"ENCRYPTED" in content[head.start() :].split(b"-----END")[0]:
+        if is_encrypted_key(content):
             raise NoPublicHalfError("it is encrypted")
         openssl = Running("public_key", descriptor)
         finished = openssl.finish()

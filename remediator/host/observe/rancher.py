@@ -1,7 +1,7 @@
 """k3s and RKE2: everything below their own data directory, much of it written again at every start."""
 
+from remediator.host.common.reading import is_there
 from remediator.host.observe.manifests import read_document
-from remediator.host.observe.reading import is_there
 from remediator.host.observe.references import HostReference, absent, managed, resolved, unknown
 from remediator.host.observe.settings import SettingsError
 from remediator.host.observe.state import HostState

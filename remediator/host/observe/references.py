@@ -1,6 +1,6 @@
 """References: what a symbolic path stands for on this host, and where that was read."""
 
-from remediator.host.observe.names import shown
+from remediator.host.common.names import shown
 
 MYPY = False
 if MYPY:

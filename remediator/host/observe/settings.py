@@ -4,9 +4,9 @@ import errno
 import json
 import os
 
-from remediator.host.observe.names import raw, text_of
-from remediator.host.observe.patterns import pattern
-from remediator.host.observe.reading import UnreadableError, read_settings, reason_of
+from remediator.host.common.names import raw, text_of
+from remediator.host.common.patterns import pattern
+from remediator.host.common.reading import UnreadableError, read_settings, reason_of
 
 MYPY = False
 if MYPY:

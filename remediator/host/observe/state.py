@@ -1,9 +1,9 @@
 """What the parts of observe share about one host."""
 
+from remediator.host.common.reading import read_quietly
 from remediator.host.observe.accounts import Accounts
 from remediator.host.observe.files import FileBook
 from remediator.host.observe.processes import HostProcess
-from remediator.host.observe.reading import read_quietly
 from remediator.host.observe.references import HostReference
 from remediator.host.observe.units import HostUnit
 

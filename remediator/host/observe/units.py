@@ -2,10 +2,10 @@
 
 import os
 
+from remediator.host.common.mask import mask_text
+from remediator.host.common.names import text_of
+from remediator.host.common.reading import is_there, names_in, read_quietly
 from remediator.host.observe.command import UNIT_NAMES, Finished
-from remediator.host.observe.mask import mask_text
-from remediator.host.observe.names import text_of
-from remediator.host.observe.reading import is_there, names_in, read_quietly
 from remediator.host.observe.words import expand_words, parse_assignments, parse_environment_file, split_words
 
 MYPY = False

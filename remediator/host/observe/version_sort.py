@@ -1,6 +1,6 @@
 """The order of `ls -v`, in which augenrules joins its files (gnulib's filevercmp)."""
 
-from remediator.host.observe.patterns import pattern
+from remediator.host.common.patterns import pattern
 
 # One suffix such as `.rules` or `.conf.d` is looked at only when all before it is equal.
 SUFFIX = pattern(r"(?:\.[A-Za-z~][A-Za-z0-9~]*)*$")

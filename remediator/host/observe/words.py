@@ -1,6 +1,6 @@
 """Command lines: how systemd splits and expands them, and how Go programs read their flags."""
 
-from remediator.host.observe.patterns import pattern
+from remediator.host.common.patterns import pattern
 
 VARIABLE = pattern(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))")
 

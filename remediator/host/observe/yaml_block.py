@@ -8,7 +8,7 @@ Block scalars and flow collections are stepped over as OPAQUE.
 import json
 import re
 
-from remediator.host.observe.patterns import pattern
+from remediator.host.common.patterns import pattern
 from remediator.host.observe.settings import SettingsError
 
 MYPY = False

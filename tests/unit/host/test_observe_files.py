@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from remediator.host.common.reading import MAX_CONTENT
 from remediator.host.observe.accounts import Accounts
 from remediator.host.observe.files import MAX_TREE, FileBook, mount_points, others_can_write
-from remediator.host.observe.reading import MAX_CONTENT
 
 PASSWD = b"root:x:0:0:r:/:/bin/sh\ntoor:x:0:0::/:/bin/sh\nann:x:1000:1000:::\nbob:x:1001:50:::\nbroken\n"
 GROUP = b"root:x:0:toor,ann\nstaff:x:50:ann,bob\nempty:x:60:\nann:x:1000:\n"

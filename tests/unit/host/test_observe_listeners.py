@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from remediator.host.observe.command import UNIT_NAMES
-from remediator.host.observe.docker import DockerHost
-from remediator.host.observe.docker_listeners import MAX_LISTENERS, api_addresses, docker_listeners, hosts_and_ports
-from remediator.host.observe.kernel_sockets import (
+from remediator.host.common.kernel_sockets import (
     holds_socket,
     is_own_address,
     listening_sockets,
     socket_address,
     without_mapping,
 )
+from remediator.host.observe.command import UNIT_NAMES
+from remediator.host.observe.docker import DockerHost
+from remediator.host.observe.docker_listeners import MAX_LISTENERS, api_addresses, docker_listeners, hosts_and_ports
 from remediator.host.observe.processes import HostProcess
 from remediator.host.observe.state import HostState
 from remediator.host.observe.units import HostUnit, unit_from_block
@@ -88,7 +88,7 @@ def test_every_address_that_an_interface_has_is_an_own_one() -> None:
         "ip link set lo up; ip addr add 198.51.100.7/24 dev lo; ip addr add 198.51.100.9/24 dev lo;"
         "ip addr add 2001:db8::7/64 dev lo nodad; exec "
         f"{sys.executable} -c 'import socket\n"
-        "from remediator.host.observe.kernel_sockets import is_own_address\n"
+        "from remediator.host.common.kernel_sockets import is_own_address\n"
         'own = [is_own_address(socket.inet_pton(socket.AF_INET, "198.51.100.%d" % last)) for last in (7, 9, 8, 255)]\n'
         'own += [is_own_address(socket.inet_pton(socket.AF_INET6, "2001:db8::%d" % last)) for last in (7, 8)]\n'
         "print(own)'"
@@ -241,7 +241,7 @@ def test_a_socket_units_tcp_address_is_asked_where_the_daemon_takes_its_sockets(
 def test_ports_for_swarm_and_metrics_are_not_told(
     lines: Lines, start: Start, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
-    monkeypatch.setattr("remediator.host.observe.handshake.STEP_SECONDS", 0.3)
+    monkeypatch.setattr("remediator.host.common.handshake.STEP_SECONDS", 0.3)
     api, other = lines(), lines("0.0.0.0")
     words = ["-H", f"tcp://127.0.0.1:{port_of(api)}", "--config-file=/nonexistent"]
     daemon = start([api, other], *words, *(word.format(port=port_of(other)) for word in more))

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from remediator import host
 from remediator.errors import HostError
 from remediator.host import observe_program
+from remediator.host.common.handshake import PING
 from remediator.host.observe import LATER, PARTS, main
 from remediator.host.observe.command import COMMAND_ENVIRONMENT, COMMANDS
-from remediator.host.observe.handshake import PING
 from remediator.observation import Observation, parse_observation
 from remediator.request import Needs, compile_request
 from remediator.wire import command, frame, new_marker, read_answer
@@ -53,7 +53,7 @@ READ_ONLY_COMMANDS = {
 # on. How those answer a caller without a certificate is the question itself, and a GET of /_ping changes nothing.
 SOCKETS = {
     "observe/docker_api.py": "socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)",
-    "observe/handshake.py": "socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)",
+    "common/handshake.py": "socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)",
 }
 
 
@@ -192,6 +192,10 @@ def test_only_addresses_that_the_kernel_gave_are_called_over_tcp() -> None:
     assert [ast.unparse(call) for call in calls("how_it_speaks")] == [
         "how_it_speaks(host, item.port, deadline, only_docker)"
     ]
+    assert [ast.unparse(call) for call in calls("accepted_authorities")] == [
+        "accepted_authorities(host, port, deadline)"
+    ]
+    assert [ast.unparse(call) for call in calls("authority_facts")] == ["authority_facts(host, item.port, deadline)"]
     chosen = [
         ast.unparse(node.value)
         for node in nodes()
@@ -222,6 +226,7 @@ def test_it_shows_no_certificate_and_trusts_none() -> None:
     }
     assert used == {
         *("ssl.SSLContext", "ssl.PROTOCOL_TLS_CLIENT", "ssl.CERT_NONE", "ssl.MemoryBIO", "ssl.SSLWantReadError"),
+        "ssl.TLSVersion",  # of which the older one is asked for: its handshake is in the clear
     }
     assert method_calls("load_cert_chain") == set()
 
@@ -300,7 +305,13 @@ def test_what_was_not_asked_for_costs_nothing_and_is_not_answered(tmp_path: Path
     assert (seen.docker_listeners, seen.docker_clients, seen.docker_cli) == (None, (), None)
     assert "/var/lib/remediator/tls/key.pem" not in seen.files
     always = observe_program().decode().split("\nLATER[", 1)[0]
-    for name in ("def how_it_speaks", "def public_digest", "def docker_clients", "def listening_sockets"):
+    for name in (
+        "def how_it_speaks",
+        "def accepted_authorities",
+        "def public_digest",
+        "def docker_clients",
+        "def listening_sockets",
+    ):
         assert name not in always
         assert any(name in source for source in sources()[1:])
 

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from remediator import wire
+from remediator.history import new_ulid
 from remediator.host import commit_program
-from remediator.host.observe.mask import mask_content
+from remediator.host.common.mask import mask_content
 from remediator.plan import Action, Precondition, Step, Transaction
 
 _NAMESPACE = """
@@ -87,7 +88,7 @@ class CommitHost:
         """The request document for these transactions."""
         document = {
             "format_version": 1,
-            "run": "01JD0000000000000000000000",
+            "run": new_ulid(),
             "host": "web1",
             "roots": [str(self.files)],
             "who": "alice",
@@ -127,6 +128,10 @@ class CommitHost:
         assert "results" in answer, answer
         results: list[dict[str, Any]] = answer["results"]
         return results
+
+    def recover(self, setup: str = "", **changes: Any) -> dict[str, Any]:
+        """The whole answer of a request to recover what was interrupted."""
+        return self.start(self.request(do="recover", **changes), setup).answer()
 
 
 @dataclass

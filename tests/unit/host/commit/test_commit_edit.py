@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from remediator.host.commit.edits import FileEdit
 from remediator.host.commit.files import FileWrite
 from remediator.host.commit.outcomes import StepError
-from remediator.host.commit.request import EditSplice as HostSplice
-from remediator.host.commit.request import Precondition as Wanted
 from remediator.plan import Action, EditSplice, Precondition
 from tests.unit.host.commit.host import CommitHost, seen, seen_masked, state_of, transaction, write
+from tests.unit.host.commit.single import backups, planned, put_back
 
 UNIT = b'[Service]\nEnvironment="HTTPS_PROXY=http://me:hunter2@proxy:3128"\nExecStart=/usr/sbin/dockerd -H fd://\n'
 
@@ -77,13 +75,9 @@ def test_bytes_beside_the_mask_that_differ_make_the_edit_stale(host: CommitHost)
     assert path.read_bytes() == UNIT
 
 
-def wanted(precondition: Precondition) -> Wanted:
-    return Wanted(**{name: getattr(precondition, name) for name in Wanted._fields})
-
-
 CHANGES: list[tuple[Callable[[Path], object], str]] = [
     (exchange_the_secret, "was changed by somebody else"),
-    (lambda path: path.write_bytes(UNIT), "was changed by somebody else"),
+    (lambda path: path.write_bytes(UNIT + b"#"), "was changed by somebody else"),
     (lambda path: path.unlink(), "was removed by somebody else"),
 ]
 
@@ -93,26 +87,24 @@ def test_the_file_is_compared_once_more_when_it_is_edited(
     host: CommitHost, change: Callable[[Path], object], words: str
 ) -> None:
     path = host.file("docker.conf", UNIT)
-    splices = (HostSplice(0, 0, b"#\n"),)
-    work = FileEdit(str(path), splices, (0o644, 0, 0), wanted(seen_masked(path)), set())
-    change(path)
-    before = path.exists() and state_of(path)
-    with pytest.raises(StepError, match=words):
-        work.do()
-    work.revert()
-    work.close()
+    with backups(host.base) as directory:
+        entry = planned(path, b"#\n" + UNIT)
+        change(path)
+        before = path.exists() and state_of(path)
+        with pytest.raises(StepError, match=words):
+            FileWrite(entry, b"#\n" + UNIT, directory).do()
+        assert put_back(entry, directory).paths == []
     assert (path.exists() and state_of(path)) == before
-    assert list(host.files.glob(".*")) == []
 
 
 def test_a_file_that_came_where_none_was_is_not_overwritten(host: CommitHost) -> None:
     path = host.files / "docker.conf"
-    work = FileWrite(str(path), b"ours", (0o644, 0, 0), wanted(seen(path)), set())
-    path.write_bytes(b"theirs")
-    with pytest.raises(StepError, match="was changed by somebody else"):
-        work.do()
-    work.revert()
-    work.close()
+    with backups(host.base) as directory:
+        entry = planned(path, b"ours")
+        path.write_bytes(b"theirs")
+        with pytest.raises(StepError, match="was changed by somebody else"):
+            FileWrite(entry, b"ours", directory).do()
+        assert "written by somebody else since" in put_back(entry, directory).left_alone[0]
     assert [(item.name, item.read_bytes()) for item in host.files.iterdir()] == [("docker.conf", b"theirs")]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 import subprocess
@@ -16,13 +15,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from remediator.host.commit import key_install
 from remediator.host.commit.key_install import KeyInstall, KeySource
 from remediator.host.commit.outcomes import StepError
-from remediator.host.commit.request import Precondition as Wanted
 from remediator.plan import Action, Precondition, Step
 from tests.unit.host.commit.certificates import key_pem, new_key, public_sha256
 from tests.unit.host.commit.host import CommitHost, chmod, seen, state_of, transaction
+from tests.unit.host.commit.single import backups, planned, put_back
 
 NO_OPENSSL = "mount --bind /dev/null /usr/bin/openssl"
 # Notes its words, and does what the real one does.
@@ -88,7 +86,7 @@ def test_a_host_makes_a_key_that_root_alone_reads_and_a_request_for_its_name(hos
     assert asked.public_key() == held.public_key()
     assert asked.subject.rfc4514_string() == "CN=web1"
     assert list(asked.extensions) == []
-    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls"]
+    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
     [line] = host.journal()
     assert 'path="/var/lib/remediator/tls/key.pem" outcome=applied' in line
 
@@ -127,7 +125,7 @@ def test_a_new_pair_replaces_the_old_one_as_a_whole(host: CommitHost) -> None:
     second = made(host, "web2")
     assert first != second
     assert request_digest(pair(host)[1]) == second
-    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls"]
+    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
 
 
 @pytest.mark.parametrize("had_one", [True, False])
@@ -139,7 +137,9 @@ def test_a_transaction_that_fails_puts_the_old_pair_back(host: CommitHost, had_o
     [result] = host.run(transaction(make("web2"), chmod(path, 0o600), probe=(impossible(path),)))
     assert result["outcome"] == "rolled_back"
     assert [state_of(item) for item in pair(host) if item.exists()] == before
-    assert sorted(item.name for item in host.state.iterdir()) == (["lock", "tls"] if had_one else ["lock"])
+    assert sorted(item.name for item in host.state.iterdir()) == (
+        ["lock", "tls", "transactions"] if had_one else ["lock", "transactions"]
+    )
 
 
 @pytest.mark.parametrize("fails", ["genpkey", "req", "pkey"])
@@ -151,7 +151,7 @@ def test_an_openssl_that_fails_leaves_the_old_pair_and_nothing_beside_it(host: C
     assert result["outcome"] == "refused"
     assert "openssl" in result["reason"]
     assert [state_of(item) for item in pair(host)] == before
-    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls"]
+    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
 
 
 def test_a_request_of_another_key_is_not_kept(host: CommitHost) -> None:
@@ -178,7 +178,7 @@ def test_a_kill_at_any_moment_leaves_the_old_pair_or_the_new_one_or_none_and_nev
         if (host.state / "tls").exists():
             assert digest_of(pair(host)[0]) == request_digest(pair(host)[1])
         made(host)
-        assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls"]
+        assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
 
 
 def test_an_exchange_that_was_cut_in_its_middle_is_ended_with_the_old_pair(host: CommitHost) -> None:
@@ -192,7 +192,7 @@ def test_an_exchange_that_was_cut_in_its_middle_is_ended_with_the_old_pair(host:
     path = host.files / "key.pem"
     [result] = host.run(transaction(install(path, held)))
     assert (result["outcome"], digest_of(path)) == ("applied", held)
-    assert sorted(item.name for item in host.state.iterdir()) == [".tls.swp", "lock", "tls"]
+    assert sorted(item.name for item in host.state.iterdir()) == [".tls.swp", "lock", "tls", "transactions"]
 
 
 def hostile_link(host: CommitHost) -> None:
@@ -340,46 +340,24 @@ def test_a_staged_key_that_cannot_be_removed_is_told_with_what_was_applied(host:
     assert "remove /var/lib/remediator/tls/key.pem" in result["reason"]
 
 
-def test_the_staged_pair_goes_even_where_the_old_keys_copy_stays(
-    host: CommitHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dropped: list[bool] = []
-
-    def fails(_: object) -> None:
-        raise OSError(errno.EPERM, "no")
-
-    monkeypatch.setattr(key_install.FileWrite, "keep", fails)
-    monkeypatch.setattr(key_install, "drop_staged_pair", lambda: dropped.append(True))
-    path = host.file("key.pem")
-    work = KeyInstall(str(path), KeySource("host", "0" * 64, b""), (0o400, 0, 0), wanted_now(path), set())
-    with pytest.raises(PermissionError):
-        work.keep()
-    assert dropped == [True]
-
-
-def wanted_now(path: Path) -> Wanted:
-    then = seen_key(path)
-    return Wanted(**{name: getattr(then, name) for name in Wanted._fields})
-
-
-def test_both_key_and_file_are_compared_once_more_when_they_are_written(host: CommitHost) -> None:
-    key, other = new_key(), new_key()
+def test_the_old_key_is_compared_once_more_when_it_is_replaced(host: CommitHost) -> None:
+    key = new_key()
     path = host.file("key.pem", b"their old key")
-    source = KeySource("controller", public_sha256(key.public_key()), key_pem(other))
-    swapped = KeyInstall(str(path), source, (0o400, 0, 0), wanted_now(path), set())
-    with pytest.raises(StepError, match="another than at the preview"):
-        swapped.do()
-    swapped.revert()
-    swapped.close()
     source = KeySource("controller", public_sha256(key.public_key()), key_pem(key))
-    late = KeyInstall(str(path), source, (0o400, 0, 0), wanted_now(path), set())
-    path.write_bytes(b"their new key")
-    with pytest.raises(StepError, match="changed by somebody else"):
-        late.do()
-    late.revert()
-    late.close()
+    with backups(host.base) as directory:
+        entry = planned(path, key_pem(key), 0o400)
+        path.write_bytes(b"their new key")
+        with pytest.raises(StepError, match="changed by somebody else"):
+            KeyInstall(entry, source, key_pem(key), directory).do()
+        put_back(entry, directory)
     assert path.read_bytes() == b"their new key"
-    assert [item.name for item in host.files.iterdir()] == ["key.pem"]
+    assert [item.name for item in host.files.iterdir() if not item.name.endswith(".kept")] == ["key.pem"]
+
+
+def test_a_key_that_was_exchanged_beside_the_request_is_refused(host: CommitHost) -> None:
+    key, other = new_key(), new_key()
+    with pytest.raises(StepError, match="another than at the preview"):
+        KeySource("controller", public_sha256(key.public_key()), key_pem(other)).key()
 
 
 def test_no_key_is_in_what_is_said_or_in_any_programs_words(host: CommitHost) -> None:

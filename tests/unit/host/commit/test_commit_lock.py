@@ -53,7 +53,7 @@ def test_the_second_of_two_runs_is_told_who_holds_the_lock_and_writes_nothing(ho
 
 def test_the_state_directory_and_the_lock_are_roots_alone(host: CommitHost) -> None:
     path = host.file("daemon.json")
-    host.run(transaction(chmod(path, 0o600)))
+    host.run(transaction(chmod(path, 0o600)), run="01JD0000000000000000000000")
     assert host.state.stat().st_mode & 0o7777 == 0o700
     lock = host.state / "lock"
     assert lock.stat().st_mode & 0o7777 == 0o600

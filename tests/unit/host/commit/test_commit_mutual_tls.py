@@ -14,7 +14,7 @@ import pytest
 from remediator.host.commit import mutual_tls
 from remediator.host.commit.outcomes import StepError
 from remediator.host.commit.request import Step as HostStep
-from remediator.host.observe import handshake
+from remediator.host.common import handshake
 from remediator.plan import Step
 from tests.unit.host.commit.certificates import CLIENT, Certificate, issue
 from tests.unit.host.commit.host import CommitHost, chmod, state_of, transaction

@@ -95,10 +95,10 @@ def test_a_file_that_is_not_written_is_validated_after_the_writes(host: CommitHo
 def test_a_write_that_fails_in_the_middle_takes_back_what_came_before_it(host: CommitHost) -> None:
     first, second, third = host.file("a"), host.file("b"), host.files / "c"
     before = everything(host.files)
-    # Files larger than one block of 512 bytes cannot be written: EFBIG, met when the second one is staged.
+    # Files larger than 400 blocks of 512 bytes cannot be written: EFBIG, met when the second one is staged.
     [result] = host.run(
-        transaction(chmod(first, 0o600), write(first, b"small"), write(second, b"x" * 2000), write(third, b"y")),
-        setup="ulimit -f 1",
+        transaction(chmod(first, 0o600), write(first, b"small"), write(second, b"x" * 300_000), write(third, b"y")),
+        setup="ulimit -f 400",
     )
     assert result["outcome"] == "rolled_back"
     assert "File too large" in result["reason"]
@@ -108,7 +108,7 @@ def test_a_write_that_fails_in_the_middle_takes_back_what_came_before_it(host: C
 def test_a_first_write_that_fails_leaves_the_host_untouched_and_says_refused(host: CommitHost) -> None:
     path = host.file("a")
     before = everything(host.files)
-    [result] = host.run(transaction(write(path, b"x" * 2000)), setup="ulimit -f 1")
+    [result] = host.run(transaction(write(path, b"x" * 300_000)), setup="ulimit -f 400")
     assert (result["outcome"], everything(host.files)) == ("refused", before)
 
 

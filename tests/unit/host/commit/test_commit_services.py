@@ -33,7 +33,8 @@ if "show" in argv:
             print("Transient=%s\\n" % ("yes" if unit.endswith(".scope") else "no"))
     else:
         state = read("state", "active")
-        print("ActiveState=%s\\nSubState=running\\nMainPID=%s\\nNRestarts=0" % (state, read("pid", "100")))
+        print("ActiveState=%s\\nSubState=running\\nMainPID=%s\\nNRestarts=0" % (state, read("pid", "999999999")))
+        print("NeedDaemonReload=%s" % ("yes" if argv[-1] in read("waiting").split() else "no"))
         print("TimeoutStartUSec=1min 30s\\nTimeoutStopUSec=infinity\\nResult=exit-code")
 elif "restart" in argv:
     exec(read("on_restart"))
@@ -152,7 +153,8 @@ def test_a_service_that_is_well_is_not_blamed_for_an_older_line_of_its_log(host:
 def test_a_service_that_starts_and_dies_is_put_back(host: CommitHost, config: Path) -> None:
     # Every look at it finds another main process: it is being restarted all the time.
     host.program(
-        "systemctl", SYSTEMCTL.replace('read("pid", "100")', "os.getpid() if b'new' in config.read_bytes() else 1")
+        "systemctl",
+        SYSTEMCTL.replace('read("pid", "999999999")', "os.getpid() if b'new' in config.read_bytes() else 999999999"),
     )
     before = state_of(config)
     slow = transaction(write(config, b"new\n"), activation=RESTART, probe=ACTIVE)
@@ -187,6 +189,7 @@ def test_a_repair_made_by_hand_in_the_meantime_is_left_alone(host: CommitHost, c
     assert kept.name in result["reason"]
     assert kept.read_bytes() == b"old\n"
     (host.base / "on_restart").unlink()
+    host.recover(release=True)
     assert host.run(transaction(write(config, b"newer\n")))[0]["outcome"] == "applied"
     assert kept.read_bytes() == b"old\n"
 
@@ -200,6 +203,7 @@ def test_a_removed_file_that_somebody_made_again_keeps_its_old_bytes_beside_it_f
     [kept] = [path for path in host.files.iterdir() if path != config]
     assert kept.name in result["reason"]
     (host.base / "on_restart").unlink()
+    host.recover(release=True)
     assert host.run(transaction(Action(do="remove", path=str(config))))[0]["outcome"] == "applied"
     assert kept.read_bytes() == b"old\n"
 
@@ -223,6 +227,10 @@ def test_a_daemon_reload_is_held_while_other_peoples_unit_files_wait(host: Commi
     assert "(nginx.service)" in result["reason"]
     assert (state_of(config), calls(host)) == (before, [])
     (host.base / "waiting").write_text("docker.service")
+    [result] = host.run(planned)
+    assert (result["outcome"], state_of(config)) == ("held", before)
+    assert result["reason"].startswith("docker.service changed on disk without a daemon-reload")
+    (host.base / "waiting").write_text("")
     assert host.run(planned)[0]["outcome"] == "applied"
     assert calls(host) == ["C --no-pager --no-ask-password daemon-reload"]
 

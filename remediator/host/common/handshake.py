@@ -7,7 +7,9 @@ STEP_SECONDS = 2.0
 MAX_HEARD = 262144
 # Of TLS's records and handshake messages, those that matter here (RFC 5246).
 ALERT, HANDSHAKE = 21, 22
-CERTIFICATE_MESSAGE, CERTIFICATE_REQUEST = 11, 13
+SERVER_HELLO, CERTIFICATE_MESSAGE, CERTIFICATE_REQUEST = 2, 11, 13
+TLS_1_2 = b"\3\3"
+MAX_AUTHORITIES = 100
 # What a server says to a caller whose certificate it misses or does not take, as OpenSSL words it.
 REFUSALS = (
     "alert certificate required",
@@ -120,15 +122,38 @@ def is_refusal(error: "OSError") -> "bool":
     return any(words in text for words in REFUSALS)
 
 
-class Tunnel:
-    """TLS over a caller's connection, with no certificate of our own and none of the server's refused."""
+def accepted_authorities(host: "str", port: "int", deadline: "float") -> "list[bytes] | None":
+    """The names (DER) of the CAs whose clients a server takes, as it says itself when it asks for a certificate.
 
-    def __init__(self, caller: "Caller") -> None:
+    At most MAX_AUTHORITIES. TLS 1.3 would hide its answer from whoever has no certificate, so it is asked in TLS 1.2.
+    None where it did not say. Raises OSError where nothing can be connected to.
+    """
+    caller = Caller(host, port, deadline)
+    try:
+        Tunnel(caller, readable=True).shake_hands()
+    except OSError:
+        pass  # It refuses who has no certificate, after it said which it would take.
+    finally:
+        caller.line.close()
+    return authorities_in(caller.heard)
+
+
+class Tunnel:
+    """TLS over a caller's connection, with no certificate of our own and none of the server's refused.
+
+    With `readable` not in TLS 1.3, whose handshake is encrypted from the server's second message on.
+    """
+
+    def __init__(self, caller: "Caller", readable: "bool" = False) -> None:
         import ssl
 
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+        if readable and hasattr(context, "maximum_version"):
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+        elif readable:
+            context.options |= getattr(ssl, "OP_NO_TLSv1_3", 0)  # Python 3.6
         self.want_read = ssl.SSLWantReadError
         self.caller = caller
         self.incoming = ssl.MemoryBIO()
@@ -183,19 +208,59 @@ def ask_in_the_clear(caller: "Caller", only_docker: "bool") -> "bool":
 
 def first_flight(heard: "bytes") -> "tuple[bool, bytes | None]":
     """(whether the server asked for a certificate, its own certificate in DER) from its first messages in the clear."""
+    asked, certificate = False, None
+    for kind, body, whole in messages_in(heard):
+        asked = asked or kind == CERTIFICATE_REQUEST
+        if kind == CERTIFICATE_MESSAGE and whole and len(body) > 6:
+            certificate = body[6 : 6 + int.from_bytes(body[3:6], "big")]
+    return asked, certificate
+
+
+def authorities_in(heard: "bytes") -> "list[bytes] | None":
+    """The names in the request for a certificate (RFC 5246, 7.4.4); None where TLS 1.2 holds no sound one."""
+    hello = b""
+    for kind, body, whole in messages_in(heard):
+        if kind == SERVER_HELLO:
+            hello = body
+        elif kind == CERTIFICATE_REQUEST and whole and hello[:2] == TLS_1_2:
+            return names_in_request(body)
+    return None
+
+
+def names_in_request(body: "bytes") -> "list[bytes] | None":
+    """The names in a CertificateRequest of TLS 1.2: behind the kinds of certificate and the signature algorithms."""
+    _, rest = counted(body, 1)
+    _, rest = counted(rest or b"", 2)
+    listed, after = counted(rest or b"", 2)
+    if after != b"":
+        return None
+    names: "list[bytes]" = []
+    while listed and len(names) < MAX_AUTHORITIES:
+        name, listed = counted(listed, 2)
+        if name is None:
+            return None
+        names.append(name)
+    return names
+
+
+def counted(data: "bytes", size: "int") -> "tuple[bytes | None, bytes | None]":
+    """(what stands behind its own length of `size` bytes, what follows it); (None, None) where that is cut short."""
+    end = size + int.from_bytes(data[:size], "big")
+    return (data[size:end], data[end:]) if size <= len(data) and end <= len(data) else (None, None)
+
+
+def messages_in(heard: "bytes") -> "list[tuple[int, bytes, bool]]":
+    """(kind, body, whether it came whole) of the handshake's messages in the records that were heard in the clear."""
     messages = b""
     position = 0
     while position + 5 <= len(heard) and heard[position] == HANDSHAKE:
         size = int.from_bytes(heard[position + 3 : position + 5], "big")
         messages += heard[position + 5 : position + 5 + size]
         position += 5 + size
-    asked, certificate = False, None
+    found = []
     position = 0
     while position + 4 <= len(messages):
         end = position + 4 + int.from_bytes(messages[position + 1 : position + 4], "big")
-        body = messages[position + 4 : end]
-        asked = asked or messages[position] == CERTIFICATE_REQUEST
-        if messages[position] == CERTIFICATE_MESSAGE and len(body) > 6 and end <= len(messages):
-            certificate = body[6 : 6 + int.from_bytes(body[3:6], "big")]
+        found.append((messages[position], messages[position + 4 : end], end <= len(messages)))
         position = end
-    return asked, certificate
+    return found

@@ -6,7 +6,7 @@ Which spans were masked is told; their content is not, and no digest of it eithe
 import json
 import re
 
-from remediator.host.observe.patterns import pattern
+from remediator.host.common.patterns import pattern
 
 MASK = b"x"
 # Names of options, variables and keys whose value is a secret. `key` alone is not: it names files (tlskey) and labels.

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from remediator.host.common.handshake import MAX_HEARD, Caller, first_flight, how_it_speaks
 from remediator.host.observe.command import UNIT_NAMES
 from remediator.host.observe.docker import DockerHost
 from remediator.host.observe.docker_listeners import docker_listeners
-from remediator.host.observe.handshake import MAX_HEARD, Caller, first_flight, how_it_speaks
 from remediator.host.observe.processes import HostProcess
 from remediator.host.observe.state import HostState
 from remediator.host.observe.units import HostUnit
@@ -42,7 +42,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that says nothing is given up sooner."""
-    monkeypatch.setattr("remediator.host.observe.handshake.STEP_SECONDS", 0.3)
+    monkeypatch.setattr("remediator.host.common.handshake.STEP_SECONDS", 0.3)
 
 
 class Server:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from remediator.host.observe.mask import holds_private_key, mask_content, mask_words
+from remediator.host.common.mask import holds_private_key, mask_content, mask_words
 
 
 def masked(content: bytes) -> bytes:

@@ -4,8 +4,8 @@ import binascii
 import os
 import sys
 
-from remediator.host.observe.names import text_of
-from remediator.host.observe.reading import read_proc
+from remediator.host.common.names import text_of
+from remediator.host.common.reading import read_proc
 
 # The tables list what listens before what is connected, so a busy host costs no more.
 MAX_TABLE = 1048576

@@ -2,7 +2,7 @@
 
 import re
 
-from remediator.host.observe.patterns import pattern
+from remediator.host.common.patterns import pattern
 
 # Lone surrogates (undecodable bytes) and control characters.
 UNSHOWN = pattern("[\ud800-\udfff\x00-\x1f\x7f-\x9f]")

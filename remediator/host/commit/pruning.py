@@ -1,0 +1,89 @@
+"""What a host keeps of ended transactions: the newest, and whatever somebody may still want to undo."""
+
+import os
+import time
+from typing import Any, Dict, List, Set, Tuple
+
+from remediator.host.commit.journal import journal_names, open_transaction, open_transactions, records
+from remediator.host.common.serve import ProgramError
+
+DAY = 86400
+
+
+def prune(keep_count: int, keep_days: int) -> None:
+    """Removes the oldest ended transactions beyond `keep_count`, and those older than `keep_days` days.
+
+    Never the first of a path, which holds what was there before remediator came, and never the last that stands.
+    """
+    try:
+        ended = records()
+        needed = still_needed(ended)
+        limit = time.time() - keep_days * DAY
+        for number, (name, document) in enumerate(ended):
+            if name not in needed and (number >= keep_count or document["ended"] < limit):
+                remove_transaction(name)
+        remove_empty()
+    except (OSError, ProgramError):
+        pass  # what is left is pruned the next time
+
+
+def still_needed(ended: List[Tuple[str, Dict[str, Any]]]) -> Set[str]:
+    """Names of the transactions that hold a path's first or its last change, of those that stand."""
+    first: Dict[str, str] = {}
+    last: Dict[str, str] = {}
+    for name, document in ended:  # newest first
+        result = document.get("result")
+        if not isinstance(result, dict) or result.get("outcome") != "applied":
+            continue
+        for path in entry_names(document):
+            last.setdefault(path, name)
+            first[path] = name
+    return set(first.values()) | set(last.values())
+
+
+def entry_names(document: Dict[str, Any]) -> List[str]:
+    """The paths and rules of a record, whatever else stands in it."""
+    entries = document.get("entries")
+    found = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [str(entry.get("path") or entry.get("rule") or entry.get("pair")) for entry in found]
+
+
+def remove_transaction(name: str) -> None:
+    """Removes a transaction's directory with its backups. Raises OSError, ProgramError."""
+    directory = open_transaction(name)
+    if directory is None:
+        return
+    try:
+        for entry in os.listdir(directory):
+            os.unlink(os.fsencode(entry), dir_fd=directory)
+    finally:
+        os.close(directory)
+    remove_directory(name)
+
+
+def remove_directory(name: str) -> None:
+    """Removes an empty transaction directory; one that is not empty stays."""
+    parent = open_transactions()
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError:
+        pass
+    finally:
+        os.close(parent)
+
+
+def remove_empty() -> None:
+    """Removes directories without anything in them: of transactions that were killed before they had a journal."""
+    for name in journal_names():
+        directory = open_transaction(name)
+        if directory is None:
+            continue
+        try:
+            names = os.listdir(directory)
+            if not {"journal.json", "record.json"} & set(names):
+                for each in names:
+                    os.unlink(os.fsencode(each), dir_fd=directory)
+        finally:
+            os.close(directory)
+        if not {"journal.json", "record.json"} & set(names):
+            remove_directory(name)
