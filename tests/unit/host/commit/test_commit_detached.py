@@ -16,6 +16,7 @@ from remediator.plan import Action, Step
 from tests.unit.host.commit.certificates import key_pem, new_key, public_sha256
 from tests.unit.host.commit.host import CommitHost, chmod, seen, state_of, transaction, write
 
+RUN = "01JD0000000000000000000000"
 UNIT = "remediator-commit-01jd0000000000000000000000.service"
 # Does what systemd-run does: a process outside of the session, with our descriptors and an environment of its own.
 SYSTEMD_RUN = """
@@ -46,7 +47,9 @@ AUDIT_PROBE = (Step(do="audit_loaded", rule=("-w", "/x", "-p", "wa")),)
 def systemd(host: CommitHost) -> str:
     """Shell that lets the host's init be systemd."""
     (host.base / "run" / "systemd" / "system").mkdir(parents=True, exist_ok=True)
-    return f"mount --bind {shlex.quote(str(host.base / 'run'))} /run"
+    (host.base / "units").mkdir(exist_ok=True)
+    run, units = (shlex.quote(str(host.base / name)) for name in ("run", "units"))
+    return f"mount --bind {run} /run; mount --bind {units} /etc/systemd/system"
 
 
 def asked(host: CommitHost) -> list[dict[str, Any]]:
@@ -74,7 +77,7 @@ def test_the_work_is_done_in_a_unit_of_the_run_that_ends_by_itself_alone(host: C
     host.program("systemd-run", SYSTEMD_RUN)
     path = host.file("daemon.json")
 
-    [result] = host.run(transaction(chmod(path, 0o600)), setup=systemd(host))
+    [result] = host.run(transaction(chmod(path, 0o600)), setup=systemd(host), run=RUN)
 
     assert (result["outcome"], path.stat().st_mode & 0o777) == ("applied", 0o600)
     [call] = asked(host)
@@ -82,7 +85,7 @@ def test_the_work_is_done_in_a_unit_of_the_run_that_ends_by_itself_alone(host: C
     assert {f"--unit={UNIT}", "--pipe", "--wait", "--collect", "--property=KillMode=mixed"} <= set(options)
     holder = json.loads((host.state / "lock").read_text())
     assert holder["pid"] == int((host.base / "unit.pid").read_text())
-    assert holder["run"] == "01JD0000000000000000000000"
+    assert holder["run"] == RUN
 
 
 def test_it_goes_on_when_the_session_and_every_process_of_it_is_killed(host: CommitHost) -> None:
@@ -123,9 +126,8 @@ def test_without_systemd_nobody_is_asked(host: CommitHost) -> None:
 
 def test_a_run_whose_name_is_no_units_name_is_not_put_into_one(host: CommitHost) -> None:
     host.program("systemd-run", SYSTEMD_RUN)
-    path = host.file("daemon.json")
-    [result] = host.run(transaction(chmod(path, 0o600)), setup=systemd(host), run="--user x")
-    assert (result["outcome"], asked(host)) == ("applied", [])
+    answer = host.start(host.request(run="--user x"), systemd(host)).answer()
+    assert (answer["error"]["kind"], asked(host)) == ("request", [])
 
 
 def test_a_private_key_reaches_the_unit_on_a_pipe_and_stands_nowhere_else(host: CommitHost) -> None:
