@@ -171,6 +171,8 @@ def json_schema() -> dict[str, Any]:
     # Where they are made, so that a check need not load what they rest on.
     from remediator.tls.listing import TlsDocument
     from remediator.views.issue import IssueDocument
+    from remediator.views.purge import PurgeDocument
+    from remediator.views.recovery import RecoverDocument
     from remediator.views.transactions import TransactionsDocument
 
     documents: Any = Annotated[
@@ -178,6 +180,8 @@ def json_schema() -> dict[str, Any]:
         | ApplyDocument
         | RollbackDocument
         | TransactionsDocument
+        | RecoverDocument
+        | PurgeDocument
         | ControlsDocument
         | IssueDocument
         | TlsDocument,
