@@ -11,7 +11,7 @@ from remediator.host.commit.journal import open_journals, recorded
 from remediator.host.commit.lock import take_lock
 from remediator.host.commit.outcomes import Result, StepError, system_error
 from remediator.host.commit.preconditions import difference
-from remediator.host.commit.pruning import prune
+from remediator.host.commit.pruning import prune, remove_unbegun
 from remediator.host.commit.purge import purge
 from remediator.host.commit.record import log_result
 from remediator.host.commit.recovery import Recovered, recover_all
@@ -116,10 +116,13 @@ def answer_of(results: List[Result], recovered: List[Recovered]) -> Dict[str, An
 
 
 def recover_interrupted(at_boot: bool) -> List[Recovered]:
-    """Rolls back what was interrupted; the boot unit goes once nothing is open."""
+    """Rolls back what was interrupted, and takes away what one left that was killed before it had a journal.
+
+    The boot unit goes once nothing is open: it may be there without a journal.
+    """
     recovered = recover_all(at_boot)
-    if recovered:
-        end_boot_unit()
+    remove_unbegun()
+    end_boot_unit()
     return recovered
 
 

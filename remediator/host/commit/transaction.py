@@ -150,6 +150,7 @@ def carry_out(transaction: Transaction, progress: Progress, planned: Planned, jo
 def roll_back(transaction: Transaction, progress: Progress, journal: Journal, failure: Exception) -> Result:
     """Puts everything back in reverse order, activates that again, and sees whether the services are well."""
     reason = failure_reason(failure)
+    journal.withdraw()
     began = any(work.changed for work in progress.done) or bool(progress.activated)
     log = failure_log(transaction) if progress.activated else ""
     if log:
