@@ -131,6 +131,7 @@ class RecordedTransaction(HostDocument):
     outcome: HostText = ""
     why: HostText = ""  # of the outcome
     recovered: bool = False
+    place: Annotated[int, Field(ge=0)] | None = None  # among its run's transactions, in the order of the commit
     controls: ControlIds = ()
     activation: Annotated[tuple[RecordedStep, ...], Field(max_length=100)] = ()
     entries: Annotated[tuple[RecordedEntry, ...], Field(max_length=5000)] = ()

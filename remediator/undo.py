@@ -21,7 +21,7 @@ from remediator.restart_holds import holds
 from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import group_order, health_probes, impact_of
-from remediator.undo_paths import Piece, path_pieces
+from remediator.undo_paths import Look, Piece, path_pieces, stage_access
 from remediator.undo_rules import rules_piece
 
 _SECTIONS = ("transactions", "docker", "audit")
@@ -49,12 +49,14 @@ def take_back(host: str, seen: Observation, undo: Undo, policy: Policy, now: dat
     alerts: list[Alert] = []
     permitted: list[Transaction] = []
     held: list[Transaction] = []
+    staged = Overlay(seen)
     for record in _in_reverse(known, undo.run):
-        pieces, told = _pieces(record, seen, undo, policy.roots)
+        pieces, told = _pieces(record, Look(undo, policy.roots, record, staged))
         alerts += told
         why = _refused_whole(record, pieces, seen, policy, now)
         if why:
             pieces = [piece if piece.refusal else piece.refused(why) for piece in pieces]
+        stage_access(staged, [piece for piece in pieces if not piece.refusal])
         permitted += _transaction(record, [piece for piece in pieces if not piece.refusal], seen)
         held += _transaction(record, [piece for piece in pieces if piece.refusal], seen)
     alerts = [*alerts_of(host, seen.state), *alerts]
@@ -96,20 +98,18 @@ def _activation(record: RecordedTransaction, pieces: list[Piece]) -> tuple[Step,
 def _in_reverse(known: OwnTransactions, run: str) -> list[RecordedTransaction]:
     """The run's transactions that stand, or whose records say nothing, in the opposite order of the apply."""
     found = [record for record in known.records if record.run == run and (record.applied or record.problem)]
-    return sorted(found, key=lambda record: group_order(record.group), reverse=True)
+    return sorted(found, key=lambda record: (record.place or 0, group_order(record.group)), reverse=True)
 
 
-def _pieces(
-    record: RecordedTransaction, seen: Observation, undo: Undo, roots: tuple[str, ...]
-) -> tuple[list[Piece], list[Alert]]:
+def _pieces(record: RecordedTransaction, look: Look) -> tuple[list[Piece], list[Alert]]:
     """What to put back of one transaction, in reverse, and what of it nobody can."""
     if record.problem:
         text = one_line(f"{record.group}: its record cannot be used ({record.problem}), so it is not taken back", 1000)
         return [], [Alert(kind="refused", text=text)]
     problems = [entry.problem for entry in record.entries if entry.problem]
     alerts = [Alert(kind="refused", text=one_line(f"{record.group}: {problem}", 1000)) for problem in problems]
-    pieces = [*path_pieces(record, seen, undo, roots)]
-    rules = rules_piece(record, seen, undo)
+    pieces = [*path_pieces(look)]
+    rules = rules_piece(record, look.seen, look.undo)
     return ([rules, *pieces] if rules is not None else pieces), alerts
 
 

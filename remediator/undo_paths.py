@@ -8,7 +8,7 @@ from datetime import datetime
 
 from remediator.host.commit.roots import refusal
 from remediator.kinds.interface import Scope
-from remediator.kinds.obstacle import access_obstacle
+from remediator.kinds.obstacle import access_obstacle, open_above
 from remediator.observation import FileFacts, Observation, path_is_plain
 from remediator.overlay import Overlay, unified_diff
 from remediator.own_records import RecordedEntry, RecordedState, RecordedTransaction
@@ -54,13 +54,18 @@ class _Recorded:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a piece is made from beside the record: the host as observed, and what was asked for."""
+class Look:
+    """What pieces are made from: what was asked for, the record, and the host with what is taken back before."""
 
-    seen: Observation
     undo: Undo
     roots: tuple[str, ...]
     record: RecordedTransaction
+    staged: Overlay
+
+    @property
+    def seen(self) -> Observation:
+        """The host as observed."""
+        return self.staged.seen
 
 
 def asked_for(entry: RecordedEntry, undo: Undo) -> bool:
@@ -82,18 +87,28 @@ def undone_words(controls: Iterable[str]) -> str:
     return one_line(f"takes back {', '.join(controls)}", 2000)
 
 
-def path_pieces(record: RecordedTransaction, seen: Observation, undo: Undo, roots: tuple[str, ...]) -> Iterator[Piece]:
+def stage_access(staged: Overlay, pieces: Iterable[Piece]) -> None:
+    """Note which directories these pieces give back, or take back: what lies below is trusted by that afterwards."""
+    for piece in pieces:
+        after = piece.change.after
+        facts = staged.seen.files.get(piece.change.path)
+        if after.type == "directory" and facts is not None and facts.type == "directory":
+            owner, group = (after.user or "", after.uid or 0), (after.group or "", after.gid or 0)
+            path = piece.change.path
+            staged.set_access("", "", path, mode=after.mode, owner=owner, group_owner=group)
+
+
+def path_pieces(look: Look) -> Iterator[Piece]:
     """A piece for each path that is not as it was before the transaction, the last one first."""
-    look = _Look(seen, undo, roots, record)
-    for recorded in reversed(_recorded(record)):
-        facts = seen.files.get(recorded.path, FileFacts(type="unreadable", error="it was not looked at"))
-        if not any(asked_for(entry, undo) for entry in recorded.entries) or _is_before(recorded, facts):
+    for recorded in reversed(_recorded(look.record)):
+        facts = look.seen.files.get(recorded.path, FileFacts(type="unreadable", error="it was not looked at"))
+        if not any(asked_for(entry, look.undo) for entry in recorded.entries) or _is_before(recorded, facts):
             continue
         piece = _piece(recorded, facts, look)
         why = (
-            shared_with(recorded.entries, undo)
+            shared_with(recorded.entries, look.undo)
             or _obstacle(recorded, facts, look)
-            or ("" if undo.force else _changed_since(recorded, facts, look))
+            or ("" if look.undo.force else _changed_since(recorded, facts, look))
         )
         yield piece.refused(why) if why else piece
 
@@ -124,7 +139,7 @@ def _has(facts: FileFacts, state: RecordedState) -> bool:
     return facts.type == state.type and (state.type == "missing" or (facts.mode, facts.uid, facts.gid) == state.access)
 
 
-def _changed_since(recorded: _Recorded, facts: FileFacts, look: _Look) -> str:
+def _changed_since(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
     """Who changed the path since the run, and what; empty where it is as the run left it."""
     if recorded.content in (None, "after") and _has(facts, recorded.after):
         return ""
@@ -134,7 +149,7 @@ def _changed_since(recorded: _Recorded, facts: FileFacts, look: _Look) -> str:
     return f"somebody changed it since run {look.record.run}: {_differences(recorded, facts)}; {_FORCE}"
 
 
-def _later(recorded: _Recorded, facts: FileFacts, look: _Look) -> RecordedTransaction | None:
+def _later(recorded: _Recorded, facts: FileFacts, look: Look) -> RecordedTransaction | None:
     """The newest later transaction that left the path as it is now."""
     known = look.seen.transactions
     for record in known.records if known is not None else ():
@@ -162,26 +177,27 @@ def _differences(recorded: _Recorded, facts: FileFacts) -> str:
     return " and ".join(words)
 
 
-def _obstacle(recorded: _Recorded, facts: FileFacts, look: _Look) -> str:
+def _obstacle(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
     """What keeps commit from putting the path back, whoever asks; empty when nothing does."""
     if facts.type not in _CHANGEABLE:
         return f"{facts.error}" if facts.type == "unreadable" and facts.error else f"it is a {facts.type} now"
     if facts.type != "missing":
         scope = Scope(look.seen, Surroundings(datetime.min), {}, look.roots)
-        reason = access_obstacle(recorded.path, facts, scope, Overlay(look.seen))
+        reason = access_obstacle(recorded.path, facts, scope, look.staged)
         if reason or not facts.mount_point or recorded.content is None:
             return reason or _kind_obstacle(recorded, facts, look)
         return "it is a mount point, whose content cannot be replaced"
     if not path_is_plain(recorded.path, facts):
         return "its name has characters that cannot be shown as they are"
-    if facts.untrusted_ancestors:
-        return f"it would lie below {facts.untrusted_ancestors[0]}, which others than root can write: repair that first"
+    above = open_above(recorded.path, facts, look.staged)
+    if above:
+        return f"it would lie below {above[0]}, which others than root can write: repair that first"
     if facts.read_only:
         return "it would lie on a filesystem that is mounted read-only"
     return refusal(recorded.path, look.roots) or _kind_obstacle(recorded, facts, look)
 
 
-def _kind_obstacle(recorded: _Recorded, facts: FileFacts, look: _Look) -> str:
+def _kind_obstacle(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
     """Why what is there now cannot become what was there before."""
     before = recorded.before.type
     if before == "file" and recorded.content is not None:
@@ -189,6 +205,8 @@ def _kind_obstacle(recorded: _Recorded, facts: FileFacts, look: _Look) -> str:
         if kept is None or kept.type != "file":
             return "its bytes from before are no longer kept on this host"
         return "" if facts.type in ("file", "missing") else f"it is a {facts.type} now, and was a file"
+    if before == "directory" and facts.type == "missing":
+        return ""
     if before != "missing" and facts.type != before:
         return f"it is {facts.type} now, and was a {before}"
     if before == "missing" and facts.type == "socket":
@@ -196,7 +214,7 @@ def _kind_obstacle(recorded: _Recorded, facts: FileFacts, look: _Look) -> str:
     return ""
 
 
-def _piece(recorded: _Recorded, facts: FileFacts, look: _Look) -> Piece:
+def _piece(recorded: _Recorded, facts: FileFacts, look: Look) -> Piece:
     """The change of one path, and what carries it out where nothing stands against it."""
     before = recorded.before
     content = recorded.content is not None
@@ -225,6 +243,8 @@ def _actions(recorded: _Recorded, facts: FileFacts) -> tuple[Action, ...]:
     before, path = recorded.before, recorded.path
     if before.type == "missing":
         return (Action(do="rmdir" if facts.type == "directory" else "remove", path=path),)
+    if before.type == "directory" and facts.type == "missing":
+        return (Action(do="mkdir", path=path, mode=before.mode, uid=before.uid, gid=before.gid),)
     if recorded.content is not None and recorded.backup is not None:
         return (Action(do="restore", path=path, source="/".join(recorded.backup.rsplit("/", 2)[1:])),)
     owner = (Action(do="chown", path=path, uid=before.uid, gid=before.gid),)

@@ -160,6 +160,32 @@ def test_transactions_are_taken_back_in_the_opposite_order() -> None:
     assert [transaction.group for transaction in plan.transactions] == ["audit", "docker", "files-2", "files"]
 
 
+def test_a_rollback_is_taken_back_in_the_order_of_the_apply_with_directories_trusted_again_in_time() -> None:
+    """The rollback gave /etc/docker away last; taking that back repairs it before what lies below."""
+    top, below = "/etc/docker", "/etc/docker/a"
+    given = {"type": "directory", "mode": 0o775, "uid": 33, "gid": 0}
+    files = {
+        top: facts(mode=0o775, kind="directory", uid=33),
+        below: facts(mode=0o666, untrusted_ancestors=[top]),
+    }
+    records = (
+        record(entry(below, was(0o600), was(0o666)), group="files-2", place=0),
+        record(entry(top, was(0o755, "directory"), given), group="files", place=1),
+    )
+    plan = undone(host(*records, files=files))
+    assert plan.held == ()
+    assert [transaction.group for transaction in plan.transactions] == ["files", "files-2"]
+    alone = undone(host(records[0], files=files))
+    assert "others than root can write" in details(alone.held[0])
+
+
+def test_a_directory_that_a_rollback_removed_is_made_again() -> None:
+    removed = entry("/etc/docker/certs.d", was(0o755, "directory"), was(kind="missing"), content="after")
+    undo = only(undone(host(record(removed), files={"/etc/docker/certs.d": {"type": "missing"}})))
+    assert [(action.do, action.mode) for action in undo.actions] == [("mkdir", 0o755)]
+    assert undo.changes[0].what == "create"
+
+
 def test_a_second_rollback_of_the_same_run_has_nothing_to_do() -> None:
     seen = host(record(written(held="before")), files={CONFIG: facts(b"before\n", 0o600), **kept()})
     plan = undone(seen)

@@ -98,6 +98,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "undoes": request.undoes,
         "started": int(time.time()),
         "boot_id": boot_id(),
+        "place": [each.group for each in request.transactions].index(transaction.group),
         "controls": list(transaction.controls),
         "running": running,
         "moves_own_key": any(action.do == "install_key" and action.source == "host" for action in transaction.actions),

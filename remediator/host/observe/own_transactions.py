@@ -111,7 +111,7 @@ def own_record(name: "str", now: "NowBook") -> "dict[str, Any] | None":
         return dict(record, problem=str(error))
     for field in ("host", "who", "reason", "undoes"):
         record[field] = own_text(document.get(field))
-    for field in ("started", "ended"):
+    for field in ("started", "ended", "place"):
         record[field] = own_number(document.get(field))
     result = document.get("result")
     result = result if isinstance(result, dict) else {}
@@ -191,10 +191,10 @@ def held_content(path: "str", before: "dict[str, Any]", after: "dict[str, Any]",
     digests = [state.get("sha256") if state.get("type") == "file" else "" for state in (before, after)]
     if digests[0] == digests[1] and before.get("type") == after.get("type"):
         return None
-    if after.get("type") == "directory":
+    if "directory" in (before.get("type"), after.get("type")):
         found = lstat_own(path)
-        is_directory = found is not None and stat.S_ISDIR(found.st_mode)
-        return "before" if found is None else "after" if is_directory else "other"
+        now_is = "missing" if found is None else "directory" if stat.S_ISDIR(found.st_mode) else "other"
+        return "after" if now_is == after.get("type") else "before" if now_is == before.get("type") else "other"
     digest = now.digest(path)
     if digest is None or None in digests:
         return "unknown"
