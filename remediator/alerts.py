@@ -27,11 +27,11 @@ def alerts_of(host: str, state: OwnState | None) -> tuple[Alert, ...]:
 def _said(host: str, state: OwnState) -> Iterator[tuple[str, str]]:
     if state.broken is not None:
         mark = state.broken
+        what = f"transaction {mark.group or '?'} of run {mark.run or '?'}"
         yield (
             "broken",
-            f"transaction {mark.group or '?'} of run {mark.run or '?'} was put back{_at(mark.since)}, and the service "
-            f"still is not healthy ({mark.reason or 'no reason was kept'}): nothing is changed there until "
-            f"`{release_of(host)}`",
+            f"{what} was put back{_at(mark.since)}, and the service still is not healthy "
+            f"({mark.reason or 'no reason was kept'}): nothing is changed there until `{release_of(host)}`",
         )
     holder = state.holder
     for each in state.open:

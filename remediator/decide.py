@@ -61,8 +61,8 @@ def _decide_host(host: str, scope: Scope, catalogue: Catalogue, policy: Policy) 
         host=host,
         systems=tuple(name for name in ("docker", "kubernetes") if name in seen.systems and seen.systems[name].present),
         verdicts=tuple(verdicts[control.id] for control in catalogue.controls),
-        transactions=_with_hooks(build_transactions(permitted), policy),
-        held=_with_hooks(build_transactions(proposed, permitted), policy),
+        transactions=with_hooks(build_transactions(permitted), policy),
+        held=with_hooks(build_transactions(proposed, permitted), policy),
         notes=seen.problems,
         alerts=alerts_of(host, seen.state),
     )
@@ -97,7 +97,7 @@ def _settle(scope: Scope, catalogue: Catalogue, policy: Policy) -> tuple[dict[st
     return verdicts, permitted
 
 
-def _with_hooks(transactions: tuple[Transaction, ...], policy: Policy) -> tuple[Transaction, ...]:
+def with_hooks(transactions: tuple[Transaction, ...], policy: Policy) -> tuple[Transaction, ...]:
     """The transactions, their impact saying what this controller runs around their restart."""
     hooks = policy.restarts.hooks
     return tuple(
@@ -160,7 +160,8 @@ def _verdict(control: Control, decision: Decision, policy: Policy, held: tuple[H
     if drifted:
         reason = "; ".join((reason, *(hold.reason for hold in held if hold.reason)))
     releases = [] if consented else [decision.waits_for or f"--allow {control.id}"]
-    release = policy.released_by or " and ".join((*releases, *(hold.release for hold in held)))
+    release = " and ".join((*releases, *(hold.release for hold in held)))
+    release = policy.released_by or release
     return Verdict(
         control=control.id,
         verdict=decision.verdict,

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -101,7 +102,7 @@ class UndoTarget(Target):
 
         answer = self.exchange(observe_program(), compile_request(undo_needs(self.undo.run)))
         seen = parse_observation(self.host, answer)
-        plan = take_back(self.host, seen, self.undo, self.own_policy.roots)
+        plan = take_back(self.host, seen, self.undo, self.own_policy, datetime.now(UTC))
         if plan.error is not None:
             raise HostError(self.host, plan.error.kind, plan.error.message)
         return plan, seen.host.uid == 0

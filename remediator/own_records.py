@@ -159,7 +159,9 @@ def _records(value: Any) -> Any:
         try:
             found.append(RecordedTransaction.model_validate(item))
         except ValidationError:
-            named = {name: item.get(name) for name in ("run", "group", "open")} if isinstance(item, dict) else {}
+            if not isinstance(item, dict):
+                continue
+            named = {"run": item.get("run"), "group": item.get("group"), "open": item.get("open") is True}
             try:
                 found.append(RecordedTransaction.model_validate({**named, "problem": "it is malformed"}))
             except ValidationError:

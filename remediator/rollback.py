@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from remediator.catalogue import Catalogue, load_catalogue
@@ -105,13 +106,14 @@ def _plan(
     """The plan of every host, in inventory order."""
     from remediator.fleet import observe_fleet
 
+    now = datetime.now(UTC)
     plans: dict[str, HostPlan] = {}
     for host, seen in observe_fleet(inventory, undo_needs(undo.run), access):
         if isinstance(seen, HostError):
             error = PlanError(kind=seen.kind, message=one_line(str(seen), 1000))
             plans[host.name] = HostPlan(host=host.name, error=error)
         else:
-            roots = Policy().for_host(host.name, dict(host.variables), catalogue).roots
-            plans[host.name] = take_back(host.name, seen, undo, roots)
+            policy = Policy().for_host(host.name, dict(host.variables), catalogue)
+            plans[host.name] = take_back(host.name, seen, undo, policy, now)
         progress(host.name)
     return Plan(controls=(), hosts=tuple(plans[host.name] for host in inventory.hosts), undo=undo)

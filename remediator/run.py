@@ -120,21 +120,11 @@ def apply(
     targets = tuple(host for host in plan.hosts if host.transactions)
     if not targets:
         return _end(Report(plan, "nothing_permitted"), approach.threshold, view)
-    if not consent(_question(targets, undo=plan.undo is not None)):
+    if not consent(_question(targets, plan)):
         view.applied(Report(plan, "declined"))
         code = exit_codes.of_apply(plan, {}, approach.threshold)
         return exit_codes.first_that_applies((code, ExitCode.DRIFT))
     return _change(prospect, targets, approach, view, carrier)
-
-
-def _question(targets: tuple[HostPlan, ...], undo: bool) -> str:
-    """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
-    changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
-    units = [unit for host in targets for unit in {unit for each in host.transactions for unit in each.restarts}]
-    restarts = [f"{unit} on {_count(units.count(unit), 'host')}" for unit in sorted(set(units))]
-    said = f" (restarts {', '.join(restarts)})" if restarts else ""
-    verb = "Roll back {} on {}{}?" if undo else "Apply {} to {}{}?"
-    return verb.format(_count(changes, "change"), _count(len(targets), "host"), said)
 
 
 def show(prospect: Prospect, view: View) -> ExitCode:
@@ -144,6 +134,16 @@ def show(prospect: Prospect, view: View) -> ExitCode:
     view.applied(Report(plan, "previewed"))
     due = [ExitCode.DRIFT for host in plan.hosts if host.transactions]
     return exit_codes.first_that_applies((exit_codes.of_apply(plan, {}, Threshold()), *due))
+
+
+def _question(targets: tuple[HostPlan, ...], plan: Plan) -> str:
+    """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
+    changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
+    units = [unit for host in targets for unit in {unit for each in host.transactions for unit in each.restarts}]
+    restarts = [f"{unit} on {_count(units.count(unit), 'host')}" for unit in sorted(set(units))]
+    said = f" (restarts {', '.join(restarts)})" if restarts else ""
+    verb, where = ("Apply", "to") if plan.undo is None else ("Roll back", "on")
+    return f"{verb} {_count(changes, 'change')} {where} {_count(len(targets), 'host')}{said}?"
 
 
 def _end(report: Report, threshold: Threshold, view: View) -> ExitCode:

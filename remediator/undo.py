@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from remediator.alerts import alerts_of
+from remediator.decide import with_hooks
 from remediator.observation import Observation
+from remediator.overlay import Overlay
 from remediator.own_records import OwnTransactions, RecordedTransaction
 from remediator.plan import Alert, HostError, HostPlan, Step, Transaction, Undo
+from remediator.policy import Policy
 from remediator.request import Needs
+from remediator.restart_holds import holds
+from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import group_order, health_probes, impact_of
 from remediator.undo_paths import Piece, path_pieces
@@ -28,10 +34,11 @@ def undo_needs(run: str) -> Needs:
     return Needs(frozenset((access, content)), frozenset(), frozenset((content,)), frozenset(_SECTIONS))
 
 
-def take_back(host: str, seen: Observation, undo: Undo, roots: tuple[str, ...] = ()) -> HostPlan:
+def take_back(host: str, seen: Observation, undo: Undo, policy: Policy, now: datetime) -> HostPlan:
     """The transactions that put back what `undo` names on `host`; `held` is what force or a person must settle first.
 
-    `roots` are those of the inventory, besides the ones compiled into commit. Raises nothing, whatever the host said.
+    `policy` is the host's own: where commit may write, and when it may restart what. Raises nothing, whatever the host
+    said.
     """
     known = seen.transactions
     if known is None or known.error is not None:
@@ -43,12 +50,11 @@ def take_back(host: str, seen: Observation, undo: Undo, roots: tuple[str, ...] =
     permitted: list[Transaction] = []
     held: list[Transaction] = []
     for record in _in_reverse(known, undo.run):
-        pieces, told = _pieces(record, seen, undo, roots)
+        pieces, told = _pieces(record, seen, undo, policy.roots)
         alerts += told
-        refused = [piece for piece in pieces if piece.refusal]
-        if known.broken is not None or (refused and record.activation):
-            # What restarts together is put back together, or not at all.
-            pieces = [piece if piece.refusal else piece.refused(_together(known, undo)) for piece in pieces]
+        why = _refused_whole(record, pieces, seen, policy, now)
+        if why:
+            pieces = [piece if piece.refusal else piece.refused(why) for piece in pieces]
         permitted += _transaction(record, [piece for piece in pieces if not piece.refusal], seen)
         held += _transaction(record, [piece for piece in pieces if piece.refusal], seen)
     alerts = [*alerts_of(host, seen.state), *alerts]
@@ -58,17 +64,33 @@ def take_back(host: str, seen: Observation, undo: Undo, roots: tuple[str, ...] =
     return HostPlan(
         host=host,
         systems=systems,
-        transactions=tuple(permitted),
-        held=tuple(held),
+        transactions=with_hooks(tuple(permitted), policy),
+        held=with_hooks(tuple(held), policy),
         notes=seen.problems,
         alerts=tuple(alerts),
     )
 
 
-def _together(known: OwnTransactions, undo: Undo) -> str:
-    if known.broken is not None:
+def _refused_whole(
+    record: RecordedTransaction, pieces: list[Piece], seen: Observation, policy: Policy, now: datetime
+) -> str:
+    """Why nothing of the transaction is taken back; empty where each piece stands for itself."""
+    if seen.transactions is not None and seen.transactions.broken is not None:
         return "a transaction ended broken on this host: nothing is changed there until that is released"
-    return f"it is taken back with the rest of its transaction, or not at all{'' if undo.force else ' (or by --force)'}"
+    activation = _activation(record, pieces)
+    if any(piece.refusal for piece in pieces) and activation:
+        # What restarts together is put back together, or not at all.
+        return "it is taken back with the rest of its transaction, or not at all"
+    trial = Overlay(seen, steps={record.group: activation})
+    held = holds(trial, Overlay(seen), policy, Surroundings(now))
+    return "; ".join(f"{hold.reason}; it waits for {hold.release}".removeprefix("; ") for hold in held)
+
+
+def _activation(record: RecordedTransaction, pieces: list[Piece]) -> tuple[Step, ...]:
+    """The recorded activation, where bytes change: of a mode alone nobody needs to read anything again."""
+    if not any(piece.content for piece in pieces):
+        return ()
+    return tuple(Step(do=step.do, unit=step.unit, names=step.names) for step in record.activation)
 
 
 def _in_reverse(known: OwnTransactions, run: str) -> list[RecordedTransaction]:
@@ -95,8 +117,7 @@ def _transaction(record: RecordedTransaction, pieces: list[Piece], seen: Observa
     """The transaction of these pieces, activated as the one that it takes back; none of no pieces."""
     if not pieces:
         return
-    steps = [Step(do=step.do, unit=step.unit, names=step.names) for step in record.activation]
-    activation = tuple(steps) if any(piece.content for piece in pieces) else ()
+    activation = _activation(record, pieces)
     impact = impact_of(activation, seen.docker)
     yield Transaction(
         group=record.group,

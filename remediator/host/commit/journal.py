@@ -87,6 +87,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "digest": transaction.digest,
         "who": request.who,
         "reason": request.reason,
+        "undoes": request.undoes,
         "started": int(time.time()),
         "boot_id": boot_id(),
         "controls": list(transaction.controls),

@@ -61,6 +61,7 @@ def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
     if result.outcome == "broken":
         mark_broken(journal, result)
     log_recovery(journal, result)
+    journal.document["recovered"] = True  # goes into its record: it did not end by itself
     result = result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
     return Recovered(journal.document["run"], result)
 

@@ -174,8 +174,8 @@ class Transaction(NamedTuple):
 class Request(NamedTuple):
     """What one host is asked to do, for whom and why.
 
-    `secret` is the private key (PEM) that came beside it, if any; `healthy_seconds` is how long a service that was
-    restarted must have been well before its change counts.
+    `secret` is the private key (PEM) that came beside it, if any; `undoes` is the run that this one takes back, empty
+    for most; `healthy_seconds` is how long a service that was restarted must have been well before its change counts.
     """
 
     run: str
@@ -187,6 +187,7 @@ class Request(NamedTuple):
     secret: bytes
     keep_count: int
     keep_days: int
+    undoes: str
     healthy_seconds: int
 
 
@@ -198,10 +199,10 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     roots = document.get("roots")
     if not isinstance(transactions, list) or not isinstance(roots, list):
         raise bad_request("transactions and roots must be lists")
-    texts = [document.get(name) for name in ("run", "host", "who", "reason")]
+    texts = [document.get(name) for name in ("run", "host", "who", "reason")] + [document.get("undoes", "")]
     if not all(isinstance(text, str) and len(text) <= 4096 for text in texts + roots):
-        raise bad_request("run, host, who, reason and roots must be text")
-    run, host, who, reason = (str(text) for text in texts)
+        raise bad_request("run, host, who, reason, undoes and roots must be text")
+    run, host, who, reason, undoes = (str(text) for text in texts)
     if RUN_NAME.match(run) is None:
         raise bad_request("the run's name is none")
     parsed = tuple(parse_transaction(item) for item in transactions)
@@ -209,7 +210,7 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     healthy = document.get("healthy_seconds", HEALTHY_SECONDS)
     if not isinstance(healthy, int) or isinstance(healthy, bool) or not 0 <= healthy <= MOST_HEALTHY_SECONDS:
         raise bad_request("healthy_seconds must be a number from 0 to %d" % MOST_HEALTHY_SECONDS)
-    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, healthy_seconds=healthy)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes=undoes, healthy_seconds=healthy)
 
 
 def parse_keep(document: Any) -> Tuple[int, int]:
