@@ -134,6 +134,31 @@ def test_what_is_held_back_is_named_with_what_releases_it(plan: Plans) -> None:
     assert "--allow docker.audit.data-root" in text
 
 
+def test_what_waits_for_a_restart_is_held_back_with_what_releases_it_beside_consent(plan: Plans) -> None:
+    window = "its window, Sun 02:00-04:00 UTC"
+    icc = "docker.daemon.icc"
+
+    def waiting(release: str) -> str:
+        hosts = tuple(
+            host.model_copy(
+                update={
+                    "verdicts": tuple(
+                        each.model_copy(update={"release": release}) if each.control == icc else each
+                        for each in host.verdicts
+                    )
+                }
+            )
+            for host in plan("docker_fleet").hosts
+        )
+        return checked(plan("docker_fleet").model_copy(update={"hosts": hosts}), io.StringIO())
+
+    alone, both = waiting(window), waiting(f"--allow {icc} and {window}")
+    assert f"held back, released by {window}" in alone
+    assert f"held back, released by --allow docker_daemon and {window}" in both
+    for text in (alone, both):
+        assert "Held back are 9 changes on 3 hosts: what is named above releases them." in text
+
+
 def test_a_machine_without_docker_and_kubernetes_gets_one_sentence(plan: Plans) -> None:
     text = checked(plan("nothing_here"), io.StringIO())
     assert text == "localhost runs neither Docker nor Kubernetes: nothing here to harden.\n"
