@@ -59,7 +59,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     _supports_diff = True
+    # Of the last exchange: whether it failed in the connection plugin, and whether the host was not even reached.
     _lost = False
+    _unreached = False
 
     def run(self, tmp=None, task_vars=None):
         """Observe; then preview, apply, or leave the answer for the driver."""
@@ -76,8 +78,7 @@ class ActionModule(ActionBase):
             with self._bounded():
                 result.update(self._work(arguments))
         except HostError as failure:
-            lost = failure.kind in ("unreachable", "authentication", "host_key")
-            raise (AnsibleConnectionFailure if lost else AnsibleActionFail)(str(failure)) from None
+            raise (AnsibleConnectionFailure if self._unreached else AnsibleActionFail)(str(failure)) from None
         except RemediatorError as failure:
             raise AnsibleActionFail(str(failure)) from None
         return result
@@ -136,8 +137,8 @@ class ActionModule(ActionBase):
         try:
             return self._send(program, request, secret)
         except AnsibleError as failure:
-            self._lost = True
-            default = "unreachable" if isinstance(failure, AnsibleConnectionFailure) else "answer"
+            self._lost, self._unreached = True, isinstance(failure, AnsibleConnectionFailure)
+            default = "unreachable" if self._unreached else "answer"
             raise ansible_errors.host_error(self._host, str(failure), default) from None
 
     def _send(self, program, request, secret):
@@ -167,6 +168,7 @@ class ActionModule(ActionBase):
 
     def _connect_anew(self):
         """Let go of a connection that failed: a plugin that keeps one would go on failing on it."""
+        self._unreached = False
         if self._lost:
             self._lost = False
             with contextlib.suppress(AnsibleError, NotImplementedError):

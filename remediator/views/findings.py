@@ -80,9 +80,7 @@ def _group_line(held: bool, group: str, impact: Impact, pieces: Sequence[ChangeP
 
 
 def _way(verdict: Verdict) -> str:
-    """What releases it, and with it what its role has of the same sort; on a broken host, only its release."""
-    if verdict.release is not None and verdict.release.startswith("remediate recover "):
-        return verdict.release
+    """What would release it, and with it what its role has of the same sort; on a broken host, only its release."""
     consent = f"--allow {verdict.role}"
     if consent_releases(verdict):
         return consent

@@ -17,7 +17,7 @@ import pytest
 from .docker_tls import LISTEN, Authority, make_authority
 from .hosts.container import ContainerHost, start_docker_host
 from .hosts.engine import Engine
-from .hosts.interface import inventory
+from .hosts.interface import LAB_POLICY, inventory
 from .hosts.keys import Keys
 from .hosts.workload import IMAGE, running_containers, start_workload
 from .product import REMEDIATE, Answer, Product
@@ -52,7 +52,7 @@ def authority(server: ContainerHost, remediate: Product, tmp_path_factory: pytes
 def hosts_file(host: ContainerHost, directory: Path, **policy: object) -> Path:
     """The server, told to listen, under this policy."""
     path = directory / "hosts.yml"
-    variables = {"docker_tls_listen": [LISTEN], "remediator_policy": policy}
+    variables = {"docker_tls_listen": [LISTEN], "remediator_policy": {**LAB_POLICY, **policy}}
     path.write_text(inventory([host], {host.name: variables}))
     return path
 
