@@ -95,8 +95,8 @@ def _transaction(
 
 
 def _health(activation: tuple[Step, ...], impact: Impact) -> list[Step]:
-    """Probes of the services that the activation restarts; Docker must answer, and its containers must run again."""
-    units = dict.fromkeys(step.unit for step in activation if step.do == "restart" and step.unit)
+    """Probes of the services that the activation touches; Docker must answer, and its containers must run again."""
+    units = dict.fromkeys(step.unit for step in activation if step.do in ("reload", "restart") and step.unit)
     probes = [Step(do="unit_active", unit=unit) for unit in units]
     if "docker.service" in units:
         back = tuple(name for name in impact.stops if name not in impact.stays_down)
@@ -122,7 +122,7 @@ def _rules_change(rules: StagedRules) -> Change:
 def _restart_change(unit: str, restart: StagedRestart) -> Change:
     nothing = State(type="missing")
     return Change(
-        controls=restart.controls, what="restart", path=unit, before=nothing, after=nothing, details=(restart.why,)
+        controls=restart.controls, what=restart.do, path=unit, before=nothing, after=nothing, details=(restart.why,)
     )
 
 
@@ -236,8 +236,8 @@ def _impact(activation: tuple[Step, ...], docker: DockerFacts | None) -> Impact:
     """What the activation costs; a restart of Docker names what stops, and what does not come back and why."""
     units = tuple(dict.fromkeys(step.unit for step in activation if step.unit))
     if not any(step.do == "restart" for step in activation):
-        text = "reloads systemd's unit files; nothing restarts" if activation else ""
-        return Impact(level="reload", text=text, units=units) if activation else Impact()
+        text = f"has {', '.join(units)} read its configuration again" if units else "reloads systemd's unit files"
+        return Impact(level="reload", text=f"{text}; nothing restarts", units=units) if activation else Impact()
     text = f"restarts {', '.join(units)}"
     if "docker.service" not in units or docker is None or docker.live_restore:
         return Impact(level="restart", text=text, units=units)

@@ -4,6 +4,7 @@ What a process is called identifies nothing: a nested daemon, a container or any
 """
 
 import os
+import time
 
 from remediator.host.observe.mask import mask_words
 from remediator.host.observe.names import text_of
@@ -14,6 +15,10 @@ if MYPY:
     from typing import Any
 
 DELETED = " (deleted)"
+# The clock that /proc counts in, which runs on while the machine is suspended: time.CLOCK_BOOTTIME from Python 3.7 on.
+BOOT_CLOCK = 7
+# In /proc/PID/stat the process's start comes this many fields after its name (proc_pid_stat(5): field 22).
+START_FIELD = 19
 
 
 class HostProcess:
@@ -24,7 +29,7 @@ class HostProcess:
         self.how = how
         self.source = source
         self.words = process_words(pid)
-        self.executable = process_executable(pid)
+        self.executable, self.replaced = process_executable(pid)
 
     def environment(self) -> "dict[str, str]":
         """The variables it was started with. They are looked at on the host only."""
@@ -36,6 +41,8 @@ class HostProcess:
         return {
             "pid": self.pid,
             "exe": self.executable,
+            "replaced": self.replaced,
+            "started_ns": process_start(self.pid),
             "argv": mask_words(self.words),
             "how": self.how,
             "source": self.source,
@@ -74,13 +81,28 @@ def process_words(pid: "int") -> "list[str]":
     return content.rstrip("\0").split("\0") if content else []
 
 
-def process_executable(pid: "int") -> "str | None":
-    """The program that a process runs, by the path it had; None where that cannot be seen."""
+def process_executable(pid: "int") -> "tuple[str | None, bool]":
+    """The program that a process runs, by the path it had, and whether that file is gone or another by now.
+
+    None where that cannot be seen.
+    """
     try:
         path = text_of(os.readlink(b"/proc/%d/exe" % pid))
     except OSError:
+        return None, False
+    return (path[: -len(DELETED)], True) if path.endswith(DELETED) else (path, False)
+
+
+def process_start(pid: "int") -> "int | None":
+    """When a process was started, in nanoseconds since 1970 by the host's present clock; None where it is gone.
+
+    The kernel counts in ticks, so this is up to 10 ms early.
+    """
+    fields = read_proc("/proc/%d/stat" % pid, 4096).rpartition(b")")[2].split()
+    if len(fields) <= START_FIELD or not fields[START_FIELD].isdigit():
         return None
-    return path[: -len(DELETED)] if path.endswith(DELETED) else path
+    age = time.clock_gettime(BOOT_CLOCK) - int(fields[START_FIELD]) / os.sysconf("SC_CLK_TCK")
+    return int((time.time() - age) * 1e9)
 
 
 def process_uid(pid: "int") -> "int":
