@@ -44,6 +44,8 @@ _DIRECTORIES = (
     "/run/systemd/system",
     "/run/systemd/system/docker.service.d",
 )
+# Said of a restart: the bytes that come into force are not ours to put back.
+_FOR_GOOD = "this cannot be undone: a daemon that does not start with what stands there now stays down"
 # A start is known to 10 ms, and a file's times are as coarse.
 _SLACK_NS = 100_000_000
 _MOST_SAID = 6
@@ -84,7 +86,8 @@ class ProcessCurrent(Kind):
     def decide(self, control: str, parameters: Parameters, scope: Scope, overlay: Overlay) -> Decision:
         """Drifted where the process lacks what stands on disk, with its reload or its restart staged.
 
-        `manual` where the daemon would not come back from a restart, or where one would put more in force than that.
+        Nothing is staged where a restart would put more in force than that, or would not help. `manual` where the
+        daemon would not come back from one, or where only its program or what systemd knows of its unit is old.
         """
         process = _look(scope.seen)
         if isinstance(process, Decision):
@@ -94,12 +97,15 @@ class ProcessCurrent(Kind):
         if not faults and (docker is None or docker.settings is None):
             why = docker.error if docker is not None and docker.error else "it answered nothing"
             return Decision("unknown", f"what the daemon has read cannot be asked: {one_line(why, 500)}")
+        blocked = _blocked(process, scope.seen)
+        if not faults and blocked:
+            return Decision("manual", blocked)
         if not faults:
             return Decision("compliant", "the daemon runs with what its unit and daemon.json say")
         said = [fault.said for fault in faults]
         more = [f"and {len(said) - _MOST_SAID} more"] if len(said) > _MOST_SAID else []
         reason = "; ".join((*said[:_MOST_SAID], *more))
-        hindrance = _hindrance(process, faults, scope.seen)
+        hindrance = blocked or _hindrance(process, faults, scope.seen)
         if hindrance:
             return Decision("drifted", f"{reason}; {hindrance}", waits_for=IN_PERSON)
         _stage(control, process, faults, reason, overlay)
@@ -130,17 +136,20 @@ def _look(seen: Observation) -> _Process | Decision:
     if told.conflict or wrong:
         why = told.conflict or f"{told.config_file}: {wrong}"
         return Decision("manual", f"{one_line(why, 1000)}; until then the daemon would not come back from a restart")
-    pending = pending_reload(seen)
-    if pending:
-        return Decision("manual", pending)
-    if component.replaced:
-        return Decision(
-            "manual",
-            f"{one_line(component.exe or 'dockerd', 300)} was replaced since the daemon started, so a restart would "
-            "bring another version as well: restart it yourself when that is wanted",
-        )
     since = [moment for moment in (component.started_ns, unit.state_changed_ns) if moment is not None]
     return _Process(component, told, component.started_ns, max(since) if component.started_ns is not None else None)
+
+
+def _blocked(process: _Process, seen: Observation) -> str:
+    """Why a restart would put something else in force than what the files say, and what to do; empty if not."""
+    pending = pending_reload(seen)
+    if pending or not process.component.replaced:
+        return pending
+    program = one_line(process.component.exe or "dockerd", 300)
+    return (
+        f"{program} was replaced since the daemon started, so a restart would bring another version as well: restart "
+        "it yourself when that is wanted"
+    )
 
 
 def _broken_file(overlay: Overlay) -> str:
@@ -256,8 +265,10 @@ def _stage(control: str, process: _Process, faults: list[_Fault], why: str, over
     """Stage the reload or the restart, which rests on everything that the daemon reads then."""
     told = process.told
     files = read_at_start(told, overlay, other_variables(told, Overlay(overlay.seen)))
-    live = _is_reload(process, faults, overlay.seen)
-    overlay.restart(control, GROUP, UNIT, why, dict.fromkeys(files), do="reload" if live else "restart")
+    if _is_reload(process, faults, overlay.seen):
+        overlay.restart(control, GROUP, UNIT, why, dict.fromkeys(files), do="reload")
+    else:
+        overlay.restart(control, GROUP, UNIT, f"{why}; {_FOR_GOOD}", dict.fromkeys(files))
     config = files[0]
     facts = overlay.seen.files.get(config)
     if facts is not None and facts.type == "file":
