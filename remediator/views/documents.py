@@ -34,7 +34,7 @@ class ChangeDocument(_Part):
     """One path's way from before to after, or a list of kernel audit rules, or a restart (then the path is a unit)."""
 
     path: str
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart", "reload"]
     controls: tuple[str, ...] = Field(description="The controls that ask for it.")
     before: StateDocument
     after: StateDocument
