@@ -109,8 +109,10 @@ def health_probes(activation: tuple[Step, ...], impact: Impact, docker: DockerFa
     units = dict.fromkeys(step.unit for step in activation if step.do in ("reload", "restart") and step.unit)
     probes = [Step(do="unit_active", unit=unit) for unit in units]
     if "docker.service" in units:
+        probes.append(Step(do="docker_ping"))
+    if Step(do="restart", unit="docker.service") in activation:
         back = tuple(_fates(docker)["back"])
-        probes += [Step(do="docker_ping"), *([Step(do="containers", names=back)] if back else [])]
+        probes += [Step(do="containers", names=back)] if back else []
         probes.append(Step(do="stays_down", names=impact.stays_down or None))
     return probes
 
