@@ -7,11 +7,12 @@ files of a private session directory, never through Ansible's variables, events 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from remediator.access import Access
 from remediator.ansible_errors import host_error
 from remediator.ansible_run import Event, Playbook, Run, private_directory, refused
+from remediator.errand import Errand
 from remediator.errors import HostError
 from remediator.inventory import Inventory
 from remediator.plan import HostPlan, HostResult, Plan, TransactionResult
@@ -58,6 +59,28 @@ def make_keys(
     # All at once, and no host's failure is another's: nothing that runs there changes.
     together = {"remediator_serial": ["100%"], "remediator_max_fail_percentage": 100, "remediator_timeout": 300}
     return _answers(inventory, Playbook("apply", names, together), access, session, on_host)
+
+
+def run_errand(
+    mode: Literal["recover", "purge"],
+    inventory: Inventory,
+    names: Sequence[str],
+    access: Access,
+    errand: Errand,
+    released: Sequence[str],
+    on_host: Callable[[str], None],
+) -> dict[str, bytes | HostError]:
+    """Have each host of `names` recover or be purged; its raw answer, or why there is none, for each of them.
+
+    `released` are those whose broken mark goes, `on_host` is called as each is done. Raises UsageError when Ansible
+    refuses to start. Ctrl-C ends Ansible and goes on; a host that has begun goes on to its own end.
+    """
+    session = Session(
+        mode=mode, request="", run=errand.run, who=errand.who, reason=errand.reason, released=tuple(released)
+    )
+    # One host first, since services are restarted; after that no host's failure keeps another from being put right.
+    batches = {"remediator_serial": [1, "5%", "100%"], "remediator_max_fail_percentage": 100}
+    return _answers(inventory, Playbook("apply", names, batches), access, session, on_host)
 
 
 def _answers(

@@ -160,8 +160,7 @@ def _verdict(control: Control, decision: Decision, policy: Policy, held: tuple[H
     if drifted:
         reason = "; ".join((reason, *(hold.reason for hold in held if hold.reason)))
     releases = [] if consented else [decision.waits_for or f"--allow {control.id}"]
-    release = " and ".join((*releases, *(hold.release for hold in held)))
-    release = policy.released_by or release
+    release = policy.released_by or " and ".join((*releases, *(hold.release for hold in held)))
     return Verdict(
         control=control.id,
         verdict=decision.verdict,

@@ -7,8 +7,9 @@ previews in check mode and makes true otherwise.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -16,12 +17,13 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from remediator.catalogue import Catalogue
+from remediator.collecting import Collected, collect
 from remediator.decide import decide
 from remediator.errors import HostError, UsageError
 from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult, Undo
-from remediator.policy import Policy
+from remediator.policy import HEALTHY_SECONDS, Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
 from remediator.text import one_line, visible
@@ -57,7 +59,7 @@ class Target:
     """One host of one task.
 
     `variables` are its own (templated) variables over the roles' defaults, `address` is how it is reached, `store` the
-    directory of the controller's private CA.
+    directory of the controller's private CA, `pause` waits for a number of seconds.
     """
 
     host: str
@@ -67,6 +69,7 @@ class Target:
     catalogue: Catalogue
     policy: Policy
     variables: Mapping[str, Any]
+    pause: Callable[[float], None] = field(default=time.sleep, kw_only=True)
 
     def look(self) -> tuple[HostPlan, bool]:
         """Observe and decide: the host's plan now, and whether root observed. Raises HostError."""
@@ -130,7 +133,10 @@ def observe_for_driver(directory: SessionDirectory, session: Session, host: str,
 
 
 def apply_for_driver(directory: SessionDirectory, session: Session, target: Target) -> HostResult:
-    """Do the approved transactions of this host and put the result into the session's directory."""
+    """Do the approved transactions of this host and put the result into the session's directory.
+
+    A host that ends broken stops the run: no later one begins.
+    """
     approved = directory.plan(target.host) or HostPlan(host=target.host)
     if directory.stopped:
         result = _not_begun(approved)
@@ -139,6 +145,8 @@ def apply_for_driver(directory: SessionDirectory, session: Session, target: Targ
         order = Order(session.run, session.who, session.reason, undoes)
         result = _apply(target, approved, order, directory.put_result)
     directory.put_result(result)
+    if any(answer.outcome == "broken" for answer in result.results):
+        directory.stop()
     return result
 
 
@@ -219,7 +227,7 @@ def _commit(
             due = tuple(t for t in due if not t.restarts)
         result = HostResult(host=target.host, results=others, after=now)
         if due:
-            request = commit_request(target.host, due, order, policy.roots)
+            request = commit_request(target.host, due, order, policy.roots, policy.healthy_seconds)
             result = _exchange(target, request, secret, due, order.run, result)
     result = result.model_copy(update={"notes": around.notes, "left_undone": bool(around.notes)})
     if result.after is not None or result.error is not None:
@@ -241,8 +249,38 @@ def _exchange(
     except HostError as error:
         if error.kind not in _CONTACT_LOST:
             return result.model_copy(update={"error": plan_error(error)})
-        done = tuple(_unreported(transaction, str(error)) for transaction in due)
+        done = _collected(target, due, run, error)
     return result.model_copy(update={"results": (*done, *result.results), "after": None})
+
+
+def _collected(
+    target: Target, due: tuple[Transaction, ...], run: str, lost: HostError
+) -> tuple[TransactionResult, ...]:
+    """The outcomes of a commit that `lost` cut off: the recorded ones, `held` for what was not begun.
+
+    What the host cannot be asked for, or has not settled, is `unreported`.
+    """
+    try:
+        found = collect(target.exchange, target.host, run, target.pause)
+    except HostError as error:
+        why = str(lost) if error.kind == "unreachable" else f"{lost} {error}"
+        return tuple(_unreported(transaction, why) for transaction in due)
+    return tuple(_found(target.host, transaction, found, lost) for transaction in due)
+
+
+def _found(host: str, transaction: Transaction, found: Collected, lost: HostError) -> TransactionResult:
+    recorded = {result.digest: result for result in found.results}
+    if transaction.digest in recorded:
+        return _harmless(transaction, recorded[transaction.digest])
+    if found.running:
+        return _result(
+            transaction, "unreported", f"it still goes on there; look again with `remediate check -l {host}`"
+        )
+    if transaction.group in found.open:
+        reason = f"it was cut short there and waits to be put back: `remediate recover -l {host}`"
+        return _result(transaction, "unreported", reason)
+    reason = f"contact was lost before it began: nothing was done ({one_line(str(lost), 500)})"
+    return _result(transaction, "held", reason)
 
 
 def _key(target: Target, due: tuple[Transaction, ...]) -> tuple[bytes, str]:
@@ -259,7 +297,13 @@ def _takes_key(transaction: Transaction) -> bool:
     return any(action.do == "install_key" and action.source == "controller" for action in transaction.actions)
 
 
-def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: tuple[str, ...]) -> bytes:
+def commit_request(
+    host: str,
+    due: Iterable[Transaction],
+    order: Order,
+    roots: tuple[str, ...],
+    healthy_seconds: int = HEALTHY_SECONDS,
+) -> bytes:
     """The request document for commit: ASCII JSON."""
     transactions = [{**t.model_dump(mode="json"), "digest": t.digest} for t in due]
     document = {
@@ -269,6 +313,7 @@ def commit_request(host: str, due: Iterable[Transaction], order: Order, roots: t
         "roots": list(roots),
         "who": order.who,
         "reason": order.reason,
+        "healthy_seconds": healthy_seconds,
         "undoes": order.undoes,
         "transactions": transactions,
     }

@@ -84,6 +84,7 @@ class Unit(HostDocument):
     fragment: HostText | None = None
     drop_ins: tuple[HostText, ...] = ()
     need_daemon_reload: bool = False
+    state_changed_ns: int | None = None  # since 1970, by the host's clock: the end of its last start, stop or reload
     properties: dict[str, HostText] = Field(default_factory=dict)
 
 
@@ -100,6 +101,7 @@ class Component(HostDocument):
     source: HostText  # the unit's name or the manifest's path
     uid: int = 0
     replaced: bool = False  # of a unit's: the file of its program was taken away or replaced since it started
+    started_ns: int | None = None  # since 1970, by the host's clock; null where it was not seen
 
 
 class System(HostDocument):
@@ -119,14 +121,42 @@ class Container(HostDocument):
     auto_remove: bool = False
 
 
+_Texts = Annotated[tuple[HostText, ...], Field(max_length=2000)] | None
+
+
+class DaemonSettings(HostDocument):
+    """What the running daemon says of its own settings (GET /info), its own additions included.
+
+    Null where it does not tell, or answers in a shape that is not Docker's. Secrets are masked on the host.
+    """
+
+    storage_driver: HostText | None = None
+    log_driver: HostText | None = None
+    cgroup_driver: HostText | None = None
+    default_runtime: HostText | None = None
+    init_binary: HostText | None = None
+    live_restore: bool | None = None
+    debug: bool | None = None
+    experimental: bool | None = None
+    labels: _Texts = None
+    runtimes: _Texts = None  # names
+    registry_mirrors: _Texts = None
+    insecure_registries: _Texts = None  # hosts and networks
+    authorization_plugins: _Texts = None
+    address_pools: _Texts = None  # `BASE SIZE`
+    security_options: _Texts = None  # `name=seccomp,profile=builtin`, `name=userns`...
+
+
 class DockerFacts(HostDocument):
     """What the daemon itself answers on its socket (GET /info, /version, /containers). `error`: why there is none."""
 
     error: HostText | None = None
     data_root: HostText | None = None
+    configured_root: HostText | None = None  # where the data-root of daemon.json really is, symlinks followed
     server_version: HostText | None = None
     live_restore: bool = False
     swarm: HostText = "inactive"
+    settings: DaemonSettings | None = None
     containers: tuple[Container, ...] = ()
 
 
@@ -216,6 +246,7 @@ class HostFacts(HostDocument):
 
     python: HostText
     uid: int  # effective user id that observed: 0 sees everything
+    clock_ns: int | None = None  # its clock as it was observed, since 1970
     kernel: HostText = ""
     os: HostText = ""  # ID of os-release: debian, ubuntu, rhel...
     os_version: HostText = ""

@@ -64,14 +64,15 @@ class State(_Document):
 class Change(_Document):
     """One path's, or one kernel audit rule's, way from before to after, with the controls that ask for it.
 
-    `what` is `content`, `access`, `create`, `remove`, `key`, `audit_rule` or `restart`. For audit rules `path` is the
-    rules file that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl. `details` say
-    in words what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public digest. A
-    `restart` is for a process that is older than its files: `path` is its unit, `details` say what it has not read.
+    `what` is `content`, `access`, `create`, `remove`, `key`, `audit_rule`, `restart` or `reload`. For audit rules
+    `path` is the rules file that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl.
+    `details` say in words what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public
+    digest. A `restart` (or a `reload`, where its process can read that as it runs) is for a process that is older than
+    its files: `path` is its unit, `details` say what it has not read.
     """
 
     controls: tuple[str, ...]
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart", "reload"]
     path: str
     before: State
     after: State

@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 _SHAPE = (
     "must be a mapping with waivers ({control id: reason}), roots (a list of absolute directories), restarts, window, "
-    "before_restart, after_restart and hook_seconds, and nothing else. Correct it in the inventory."
+    "before_restart, after_restart, hook_seconds and healthy_seconds (a number from 0 to 600), and nothing else. "
+    "Correct it in the inventory."
 )
+# How long a service must have been well after a restart before that counts: daemons die late, too.
+HEALTHY_SECONDS = 15
+_MOST_HEALTHY_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,8 @@ class Policy:
     control ids to the reason why this host may differ. `roots` are directories, besides those compiled into commit,
     below which the inventory lets us change files. `restarts` says when services may be restarted; `asks`, whether
     somebody approves what the preview shows before it is done, as in a call of `remediate`. A playbook of the user's
-    own has nobody to ask. `released_by` is the call that must come before anything at all is changed on a broken host,
-    empty on others.
+    own has nobody to ask. `healthy_seconds` is how long a restarted service must be well before its change counts.
+    `released_by` is the call that must come before anything at all is changed on a broken host, empty on others.
     """
 
     allow: frozenset[str] = frozenset()
@@ -36,6 +40,7 @@ class Policy:
     roots: tuple[str, ...] = ()
     restarts: RestartPolicy = field(default_factory=RestartPolicy)
     asks: bool = True
+    healthy_seconds: int = HEALTHY_SECONDS
     released_by: str = ""
 
     def until(self, call: str) -> Policy:
@@ -65,7 +70,10 @@ class Policy:
         """
         own = variables.get("remediator_policy") or {}
         allow = variables.get("remediator_allow") or []
-        if not isinstance(own, dict) or set(own) - {"waivers", "roots"} - RESTART_KEYS:
+        if not isinstance(own, dict) or set(own) - {"waivers", "roots", "healthy_seconds"} - RESTART_KEYS:
+            raise UsageError(f"{host}: remediator_policy {_SHAPE}")
+        healthy = own.get("healthy_seconds", self.healthy_seconds)
+        if isinstance(healthy, bool) or not isinstance(healthy, int) or not 0 <= healthy <= _MOST_HEALTHY_SECONDS:
             raise UsageError(f"{host}: remediator_policy {_SHAPE}")
         waivers, roots = own.get("waivers") or {}, own.get("roots") or []
         texts = [text for pair in waivers.items() for text in pair] if isinstance(waivers, dict) else [None]
@@ -93,6 +101,7 @@ class Policy:
             waivers={**self.waivers, **waived},
             roots=(*self.roots, *(root.rstrip("/") for root in roots)),
             restarts=parse_restarts(host, own),
+            healthy_seconds=healthy,
         )
 
 

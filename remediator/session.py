@@ -30,13 +30,14 @@ class Session(BaseModel):
     """One call of ansible-playbook. `request` is observe's request; the policy is the command line's.
 
     In mode `keys` every host makes a key and a signing request, and `request` asks for them afterwards. In mode
-    `rollback` what `undo` names is taken back, as the approved plans have it.
+    `recover` hosts put back what was interrupted, and lose the broken mark where `released` names them; in mode `purge`
+    they lose all that we keep there. In mode `rollback` what `undo` names is taken back, as the approved plans have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    mode: Literal["observe", "apply", "keys", "rollback"]
+    mode: Literal["observe", "apply", "keys", "rollback", "recover", "purge"]
     request: str
     controls: tuple[str, ...] = ()
     run: str = ""
@@ -45,6 +46,7 @@ class Session(BaseModel):
     allow: tuple[str, ...] = ()
     waivers: dict[str, str] = {}
     roots: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
     tls_store: str = ""  # the private CA's directory, as the driver knows it
     undo: Undo | None = None
 

@@ -102,15 +102,17 @@ def _transaction(
 
 
 def health_probes(activation: tuple[Step, ...], impact: Impact, docker: DockerFacts | None) -> list[Step]:
-    """Probes of the services that the activation restarts; Docker must answer, and its containers must run again.
+    """Probes of the services that the activation touches; Docker must answer, and its containers must run again.
 
     Those that were shown as not coming back are named too: before it begins, commit looks for others.
     """
-    units = dict.fromkeys(step.unit for step in activation if step.do == "restart" and step.unit)
+    units = dict.fromkeys(step.unit for step in activation if step.do in ("reload", "restart") and step.unit)
     probes = [Step(do="unit_active", unit=unit) for unit in units]
     if "docker.service" in units:
+        probes.append(Step(do="docker_ping"))
+    if Step(do="restart", unit="docker.service") in activation:
         back = tuple(_fates(docker)["back"])
-        probes += [Step(do="docker_ping"), *([Step(do="containers", names=back)] if back else [])]
+        probes += [Step(do="containers", names=back)] if back else []
         probes.append(Step(do="stays_down", names=impact.stays_down or None))
     return probes
 
@@ -133,7 +135,7 @@ def _rules_change(rules: StagedRules) -> Change:
 def _restart_change(unit: str, restart: StagedRestart) -> Change:
     nothing = State(type="missing")
     return Change(
-        controls=restart.controls, what="restart", path=unit, before=nothing, after=nothing, details=(restart.why,)
+        controls=restart.controls, what=restart.do, path=unit, before=nothing, after=nothing, details=(restart.why,)
     )
 
 
@@ -247,8 +249,8 @@ def impact_of(activation: tuple[Step, ...], docker: DockerFacts | None) -> Impac
     """What the activation costs; a restart of Docker names what stops, and what does not come back and why."""
     units = tuple(dict.fromkeys(step.unit for step in activation if step.unit))
     if not any(step.do == "restart" for step in activation):
-        text = "reloads systemd's unit files; nothing restarts" if activation else ""
-        return Impact(level="reload", text=text, units=units) if activation else Impact()
+        text = f"has {', '.join(units)} read its configuration again" if units else "reloads systemd's unit files"
+        return Impact(level="reload", text=f"{text}; nothing restarts", units=units) if activation else Impact()
     text = f"restarts {', '.join(units)}"
     fates = _fates(docker) if "docker.service" in units else {}
     said = [f"{', '.join(names)} {_FATES[fate]}" for fate, names in fates.items() if names]

@@ -111,6 +111,25 @@ def listing_options(command: _Command) -> _Command:
     return _FORMAT(_VERBOSE(command))
 
 
+_YES = click.option("--yes", is_flag=True, help="Do not ask: yes.")
+_REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the run's record.")
+
+
+def errand_options(command: _Command) -> _Command:
+    """What verbs share that change hosts in another way than an apply does."""
+    return _YES(_REASON(command))
+
+
+def require_consent(verb: str, chosen: Mapping[str, Any]) -> None:
+    """Raises UsageError where hosts are not named, or nobody sees what there would be to approve."""
+    if not chosen["sources"]:
+        raise UsageError(f"{verb} changes hosts, so it wants them named: -i INVENTORY (this machine is -i localhost,).")
+    if chosen["output"] == "json" and not chosen["yes"]:
+        raise UsageError(
+            "With --format json nobody sees what there is to approve: look without it first, then add --yes."
+        )
+
+
 batch_options: tuple[Callable[[_Command], _Command], ...] = (
     click.option(
         "--serial",

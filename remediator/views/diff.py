@@ -12,6 +12,7 @@ _SIGNS = {
     "access": ("~", "yellow"),
     "key": ("+", "green"),
     "restart": ("~", "yellow"),
+    "reload": ("~", "yellow"),
 }
 
 
@@ -31,8 +32,8 @@ def change_lines(change: Change, indent: int) -> list[Line]:
 def access_words(change: Change) -> str:
     """`mode 0644 -> 0600, owner docker:root -> root:root`: what differs of mode and owner, or all of it if new."""
     before, after = change.before, change.after
-    if change.what == "restart":
-        return "restarted"
+    if change.what in ("restart", "reload"):
+        return f"{change.what}ed"
     if after.type == "missing":
         return "removed"
     if before.type == "missing":

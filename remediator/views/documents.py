@@ -34,7 +34,7 @@ class ChangeDocument(_Part):
     """One path's way from before to after, or a list of kernel audit rules, or a restart (then the path is a unit)."""
 
     path: str
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart", "reload"]
     controls: tuple[str, ...] = Field(description="The controls that ask for it.")
     before: StateDocument
     after: StateDocument
@@ -171,6 +171,8 @@ def json_schema() -> dict[str, Any]:
     # Where they are made, so that a check need not load what they rest on.
     from remediator.tls.listing import TlsDocument
     from remediator.views.issue import IssueDocument
+    from remediator.views.purge import PurgeDocument
+    from remediator.views.recovery import RecoverDocument
     from remediator.views.transactions import TransactionsDocument
 
     documents: Any = Annotated[
@@ -178,6 +180,8 @@ def json_schema() -> dict[str, Any]:
         | ApplyDocument
         | RollbackDocument
         | TransactionsDocument
+        | RecoverDocument
+        | PurgeDocument
         | ControlsDocument
         | IssueDocument
         | TlsDocument,

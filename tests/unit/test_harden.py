@@ -36,7 +36,9 @@ def target(commit: Callable[[dict[str, Any]], bytes], *modes: int, allow: tuple[
             return commit(document)
         return json.dumps(stand_in.observation(left.pop(0) if len(left) > 1 else left[0])).encode()
 
-    return Target("web1", "web1", Path("/nowhere"), exchange, catalogue, Policy(frozenset(allow)), catalogue.defaults)
+    policy = Policy(frozenset(allow))
+    place = Path("/nowhere")
+    return Target("web1", "web1", place, exchange, catalogue, policy, catalogue.defaults, pause=print)
 
 
 def answering(outcome: str, **changes: Any) -> Callable[[dict[str, Any]], bytes]:

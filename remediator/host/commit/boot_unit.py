@@ -17,6 +17,8 @@ UNIT_DIRECTORY = "/etc/systemd/system"
 RECOVER_UNIT = b"remediator-recover.service"
 WANTS_DIRECTORY = UNIT_DIRECTORY + "/sysinit.target.wants"
 RECOVER_PROGRAM = b"recover.py"
+UNIT_DRAFT = b"." + RECOVER_UNIT + b".new"
+PROGRAM_DRAFT = b"recover.new"
 # Early, before anything that starts from the files: what systemd itself has read by then is read again.
 RECOVER_TEXT = """# Written by remediator while it changes this host, and removed afterwards.
 [Unit]
@@ -66,7 +68,15 @@ def install_boot_unit(body: bytes) -> None:
 
 
 def remove_boot_unit() -> None:
-    """Takes the unit away again, its link first."""
+    """Takes the unit away again, its link first, and what was left of one that was not written to its end."""
+    try:
+        state = open_state_directory()
+        try:
+            remove_name(state, PROGRAM_DRAFT)
+        finally:
+            os.close(state)
+    except (OSError, ProgramError):
+        pass  # the next program that is kept takes its place
     for path in (WANTS_DIRECTORY, UNIT_DIRECTORY):
         try:
             place = open_place(path + "/" + RECOVER_UNIT.decode("ascii"))
@@ -75,6 +85,7 @@ def remove_boot_unit() -> None:
         try:
             if place.missing is None:
                 remove_name(place.parent, RECOVER_UNIT)
+                remove_name(place.parent, UNIT_DRAFT)
         except OSError:
             pass  # without an open journal it finds nothing to do
         finally:
@@ -95,7 +106,7 @@ def keep_program(content: bytes) -> None:
     state = open_state_directory()
     try:
         if content_of(state, RECOVER_PROGRAM) != content:
-            replace_content(state, b"recover.new", RECOVER_PROGRAM, content)
+            replace_content(state, PROGRAM_DRAFT, RECOVER_PROGRAM, content)
     finally:
         os.close(state)
 
@@ -119,6 +130,7 @@ def unit_directory(path: str) -> int:
         try:
             os.mkdir(place.name, 0o700, dir_fd=place.parent)
             os.chmod(place.name, 0o755, dir_fd=place.parent)  # noqa: S103 - as systemd's own
+            os.fsync(place.parent)
         except FileExistsError:
             pass
         return place.open(DIRECTORY_FLAGS)
@@ -130,17 +142,16 @@ def put_unit(directory: int, text: bytes) -> None:
     """The unit's file, on disk. Raises OSError."""
     if content_of(directory, RECOVER_UNIT) == text:
         return
-    draft = b"." + RECOVER_UNIT + b".new"
-    remove_name(directory, draft)
+    remove_name(directory, UNIT_DRAFT)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(draft, flags, 0o600, dir_fd=directory)
+    descriptor = os.open(UNIT_DRAFT, flags, 0o600, dir_fd=directory)
     try:
         os.fchmod(descriptor, 0o644)
         write_fully(descriptor, text)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.rename(draft, RECOVER_UNIT, src_dir_fd=directory, dst_dir_fd=directory)
+    os.rename(UNIT_DRAFT, RECOVER_UNIT, src_dir_fd=directory, dst_dir_fd=directory)
     os.fsync(directory)
 
 

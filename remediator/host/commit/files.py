@@ -50,11 +50,15 @@ def set_aside(place: Place, old: bytes) -> str:
 
 
 def remove_staged(place: Place, name: str) -> None:
-    """Removes what is staged under one of our own names beside a path, where it is there. Raises OSError."""
+    """Removes what is staged under one of our own names beside a path, where it is there. Raises OSError.
+
+    On disk at once: no journal tells of it once this one is closed.
+    """
     try:
         os.unlink(name.encode("utf-8", "surrogateescape"), dir_fd=place.parent)
     except FileNotFoundError:
-        pass
+        return
+    os.fsync(place.parent)
 
 
 def named(name: Optional[str]) -> bytes:

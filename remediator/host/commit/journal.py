@@ -65,6 +65,14 @@ class Journal(NamedTuple):
         document = dict(self.document, result=result.document(), ended=int(time.time()))
         replace_content(self.directory, RECORD_DRAFT, RECORD, encoded(document))
 
+    def withdraw(self) -> None:
+        """Takes a record back that could not be put on disk for certain: what it says is not so any more."""
+        try:
+            remove_name(self.directory, RECORD)
+            os.fsync(self.directory)
+        except OSError:
+            pass  # the record of the end that follows takes its place
+
     def tidy(self, applied: bool) -> None:
         """Drops what only an open transaction needs; the journal last. Raises OSError."""
         names = [os.fsencode(name) for name in os.listdir(self.directory)]
@@ -93,6 +101,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "place": [each.group for each in request.transactions].index(transaction.group),
         "controls": list(transaction.controls),
         "running": running,
+        "moves_own_key": any(action.do == "install_key" and action.source == "host" for action in transaction.actions),
         "entries": [entry.document() for entry in entries],
         "activation": [step.document() for step in transaction.activation],
         "probe": [step.document() for step in transaction.probe],

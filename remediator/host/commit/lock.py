@@ -70,6 +70,7 @@ def open_state_directory() -> int:
     try:
         try:
             os.mkdir(place.name, 0o700, dir_fd=place.parent)
+            os.fsync(place.parent)  # a journal in it is worth no more than its own name
         except FileExistsError:
             pass
         directory = place.open(DIRECTORY_FLAGS)

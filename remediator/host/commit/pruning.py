@@ -4,7 +4,15 @@ import os
 import time
 from typing import Any, Dict, List, Set, Tuple
 
-from remediator.host.commit.journal import journal_names, open_transaction, open_transactions, records
+from remediator.host.commit.journal import (
+    JOURNAL,
+    RECORD,
+    is_in,
+    journal_names,
+    open_transaction,
+    open_transactions,
+    records,
+)
 from remediator.host.common.serve import ProgramError
 
 DAY = 86400
@@ -22,7 +30,6 @@ def prune(keep_count: int, keep_days: int) -> None:
         for number, (name, document) in enumerate(ended):
             if name not in needed and (number >= keep_count or document["ended"] < limit):
                 remove_transaction(name)
-        remove_empty()
     except (OSError, ProgramError):
         pass  # what is left is pruned the next time
 
@@ -54,7 +61,8 @@ def remove_transaction(name: str) -> None:
     if directory is None:
         return
     try:
-        for entry in os.listdir(directory):
+        # The record first: who is interrupted leaves no record of backups that are gone.
+        for entry in sorted(os.listdir(directory), key=lambda name: name != "record.json"):
             os.unlink(os.fsencode(entry), dir_fd=directory)
     finally:
         os.close(directory)
@@ -72,18 +80,25 @@ def remove_directory(name: str) -> None:
         os.close(parent)
 
 
-def remove_empty() -> None:
-    """Removes directories without anything in them: of transactions that were killed before they had a journal."""
-    for name in journal_names():
-        directory = open_transaction(name)
-        if directory is None:
-            continue
-        try:
-            names = os.listdir(directory)
-            if not {"journal.json", "record.json"} & set(names):
-                for each in names:
-                    os.unlink(os.fsencode(each), dir_fd=directory)
-        finally:
-            os.close(directory)
-        if not {"journal.json", "record.json"} & set(names):
-            remove_directory(name)
+def remove_unbegun() -> None:
+    """Removes directories without journal and record: of transactions that were killed before they had a journal.
+
+    Their names are free again, so the same run may ask again.
+    """
+    try:
+        for name in journal_names():
+            if is_unbegun(name):
+                remove_transaction(name)
+    except (OSError, ProgramError):
+        pass  # it holds nothing that anybody needs
+
+
+def is_unbegun(name: str) -> bool:
+    """Whether a transaction's directory has neither journal nor record. Raises OSError, ProgramError."""
+    directory = open_transaction(name)
+    if directory is None:
+        return False
+    try:
+        return not is_in(directory, JOURNAL) and not is_in(directory, RECORD)
+    finally:
+        os.close(directory)

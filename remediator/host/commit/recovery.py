@@ -2,14 +2,15 @@
 
 from typing import Any, Dict, List, NamedTuple, Optional, Set
 
-from remediator.host.commit.entries import Entry, RuleEntry
+from remediator.host.commit.entries import Entry, PairEntry, RuleEntry
 from remediator.host.commit.journal import RECORD, Journal, boot_id, is_in, open_journals, read_document
 from remediator.host.commit.outcomes import Result, StepError, plain_line, system_error
 from remediator.host.commit.record import log_recovery
 from remediator.host.commit.release import mark_broken
-from remediator.host.commit.request import Step
+from remediator.host.commit.request import HEALTHY_SECONDS, Step
 from remediator.host.commit.restore import Restored, restore_entries
-from remediator.host.commit.steps import activate
+from remediator.host.commit.staged_pair import drop_old_pair, drop_staged_pair
+from remediator.host.commit.steps import activate, settle_seconds
 from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, unhealthy
 from remediator.host.commit.units import daemon_reload
 from remediator.host.common.serve import ProgramError
@@ -42,7 +43,10 @@ def recover_all(at_boot: bool) -> List[Recovered]:
 def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
     """Rolls one transaction back. None for one that had ended: only its tidying was interrupted."""
     if is_in(journal.directory, RECORD):
-        close_journal(journal, applied=ended_applied(journal))
+        applied = ended_applied(journal)
+        if applied:
+            keep_again(journal)
+        close_journal(journal, applied)
         return None
     rebooted = journal.document["boot_id"] != boot_id()
     early = at_boot and rebooted
@@ -64,6 +68,18 @@ def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
     journal.document["recovered"] = True  # goes into its record: it did not end by itself
     result = result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
     return Recovered(journal.document["run"], result)
+
+
+def keep_again(journal: Journal) -> None:
+    """Removes the keys that a transaction which stands had still to remove; what fails stays, root's alone."""
+    try:
+        for entry in journal.entries:
+            if isinstance(entry, PairEntry):
+                drop_old_pair(entry)
+        if journal.document.get("moves_own_key") is True:
+            drop_staged_pair()
+    except (OSError, StepError):
+        pass
 
 
 def ended_applied(journal: Journal) -> bool:
@@ -99,7 +115,7 @@ def activate_again(activation: List[Step], probes: List[Step], running: Set[str]
             activate(step)
         except (StepError, OSError) as error:
             trouble.append(failure_reason(error))
-    return trouble + unhealthy(probes, running, activated=True)
+    return trouble + unhealthy(probes, running, settle_seconds(activation, HEALTHY_SECONDS))
 
 
 def recovery_result(journal: Journal, restored: Restored, trouble: List[str], when: str) -> Result:

@@ -4,12 +4,13 @@ import os
 import time
 from typing import Any, Dict, Optional
 
-from remediator.host.commit.journal import Journal, encoded, read_document, replace_content
+from remediator.host.commit.journal import Journal, encoded, read_document, remove_name, replace_content
 from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
 from remediator.host.commit.outcomes import Result, plain_line
 from remediator.host.common.serve import ProgramError
 
 BROKEN = b"broken.json"
+BROKEN_DRAFT = b"broken.new"
 
 
 def mark_broken(journal: Journal, result: Result) -> None:
@@ -23,7 +24,7 @@ def mark_broken(journal: Journal, result: Result) -> None:
     try:
         state = open_state_directory()
         try:
-            replace_content(state, b"broken.new", BROKEN, encoded(mark))
+            replace_content(state, BROKEN_DRAFT, BROKEN, encoded(mark))
         finally:
             os.close(state)
     except (OSError, ProgramError):
@@ -60,6 +61,7 @@ def release_broken() -> bool:
     """Takes the mark away; whether there was one. Raises OSError, ProgramError."""
     state = open_state_directory()
     try:
+        remove_name(state, BROKEN_DRAFT)
         os.unlink(BROKEN, dir_fd=state)
         os.fsync(state)
     except FileNotFoundError:

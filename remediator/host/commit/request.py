@@ -19,6 +19,9 @@ RUN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\Z")
 # How many ended transactions a host keeps, and for how many days, where the request does not say.
 KEEP_COUNT = 20
 KEEP_DAYS = 90
+# How many seconds a service must have been well after a restart, where the request does not say.
+HEALTHY_SECONDS = 15
+MOST_HEALTHY_SECONDS = 600
 UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
 
 # What each action and step needs; every other field of it must be null.
@@ -169,9 +172,10 @@ class Transaction(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one host is asked to do, for whom and why. `secret` is the private key (PEM) that came beside it, if any.
+    """What one host is asked to do, for whom and why.
 
-    `undoes` is the run that this one takes back, empty for most.
+    `secret` is the private key (PEM) that came beside it, if any; `undoes` is the run that this one takes back, empty
+    for most; `healthy_seconds` is how long a service that was restarted must have been well before its change counts.
     """
 
     run: str
@@ -184,6 +188,7 @@ class Request(NamedTuple):
     keep_count: int
     keep_days: int
     undoes: str
+    healthy_seconds: int
 
 
 def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
@@ -202,7 +207,10 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
         raise bad_request("the run's name is none")
     parsed = tuple(parse_transaction(item) for item in transactions)
     keep = parse_keep(document.get("keep"))
-    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes)
+    healthy = document.get("healthy_seconds", HEALTHY_SECONDS)
+    if not isinstance(healthy, int) or isinstance(healthy, bool) or not 0 <= healthy <= MOST_HEALTHY_SECONDS:
+        raise bad_request("healthy_seconds must be a number from 0 to %d" % MOST_HEALTHY_SECONDS)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes, healthy)
 
 
 def parse_keep(document: Any) -> Tuple[int, int]:

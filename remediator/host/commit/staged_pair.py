@@ -41,6 +41,7 @@ class PairMade:
         self.path = KEY_PATH
         self.changed = False
         self._subject = subject
+        self._entry = entry
         self._new = entry.new.encode("ascii")
         self._old = entry.old.encode("ascii")
 
@@ -66,11 +67,7 @@ class PairMade:
 
     def keep(self) -> None:
         """Drops the pair from before. Raises OSError, StepError."""
-        state = open_own_directory()
-        try:
-            drop_aside(state, self._old)
-        finally:
-            os.close(state)
+        drop_old_pair(self._entry)
 
     def _make(self, state: int) -> None:
         os.mkdir(self._new, 0o700, dir_fd=state)
@@ -126,6 +123,15 @@ def restore_pair(entry: PairEntry) -> bool:
         drop_aside(state, new)
         os.fsync(state)
         return True
+    finally:
+        os.close(state)
+
+
+def drop_old_pair(entry: PairEntry) -> None:
+    """Removes the pair from before, once the new one stands. Raises OSError, StepError."""
+    state = open_own_directory()
+    try:
+        drop_aside(state, entry.old.encode("ascii"))
     finally:
         os.close(state)
 

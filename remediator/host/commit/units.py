@@ -12,7 +12,7 @@ DEFAULT_TIMEOUT = 300.0
 LONGEST_TIMEOUT = 1800.0
 RELOAD_SECONDS = 180.0
 RELOAD_PROPERTIES = "Id,NeedDaemonReload,Transient"
-# A unit counts as active once it has kept its main process for this long after its activation.
+# A unit counts as active once it has kept its main process for this long after its activation, at least.
 SETTLE_SECONDS = 2.0
 MAX_RESTARTS = 3
 POLL_SECONDS = 0.2

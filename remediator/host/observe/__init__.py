@@ -18,6 +18,7 @@ PARTS = (
     "observe/references.py",
     "observe/settings.py",
     "observe/state.py",
+    "observe/daemon_answers.py",
     "observe/docker_api.py",
     "observe/docker.py",
     "observe/containerd.py",

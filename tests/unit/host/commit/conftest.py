@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.unit.host.commit.host import CommitHost
+from tests.unit.host.commit.host import CommitHost, commit_host
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,12 +18,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def host() -> Iterator[CommitHost]:
-    base = Path(tempfile.mkdtemp(prefix="remediator-commit-", dir="/var/cache"))
-    for name in ("files", "var-lib", "programs", "dev"):
-        (base / name).mkdir(mode=0o755)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind(str(base / "log"))
-        log.setblocking(False)
-        yield CommitHost(base, log)
-    subprocess.run(["chattr", "-R", "-i", "-a", str(base / "files")], check=False, capture_output=True)
-    shutil.rmtree(base)
+    with commit_host() as made:
+        yield made

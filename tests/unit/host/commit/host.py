@@ -11,10 +11,14 @@ import hashlib
 import json
 import os
 import shlex
+import shutil
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +43,7 @@ ln -s {base}/log {base}/dev/log
 mount --rbind {base}/dev /dev
 {setup}
 cd /
-exec {user} /bin/sh -c {command}
+exec {under} {user} /bin/sh -c {command}
 """
 
 
@@ -99,13 +103,19 @@ class CommitHost:
         }
         return {**document, **changes}
 
-    def start(self, request: dict[str, Any], setup: str = "", user: str = "", secret: bytes = b"") -> Running:
-        """The program, running; `setup` is shell that its namespace begins with, `user` a command that starts it."""
+    def start(
+        self, request: dict[str, Any], setup: str = "", user: str = "", secret: bytes = b"", under: str = ""
+    ) -> Running:
+        """The program, running; `setup` is shell that its namespace begins with, `user` a command that starts it.
+
+        `under` is a command that watches it (strace with its options).
+        """
         marker = wire.new_marker()
         script = _NAMESPACE.format(
             base=shlex.quote(str(self.base)),
             setup=setup,
             user=user,
+            under=under,
             command=shlex.quote(wire.command(None if user else sys.executable, marker)),
         )
         process = subprocess.Popen(
@@ -116,8 +126,9 @@ class CommitHost:
         )
         assert process.stdin is not None
         sent = wire.frame(marker, commit_program(), json.dumps(request).encode("ascii"), secret=secret)
-        process.stdin.write(sent)
-        process.stdin.flush()
+        with suppress(BrokenPipeError):  # one that was killed at once reads nothing
+            process.stdin.write(sent)
+            process.stdin.flush()
         return Running(process, marker)
 
     def run(
@@ -132,6 +143,22 @@ class CommitHost:
     def recover(self, setup: str = "", **changes: Any) -> dict[str, Any]:
         """The whole answer of a request to recover what was interrupted."""
         return self.start(self.request(do="recover", **changes), setup).answer()
+
+
+@contextmanager
+def commit_host(parent: str = "/var/cache") -> Iterator[CommitHost]:
+    """A host whose files lie below `parent`, and are gone at the end."""
+    base = Path(tempfile.mkdtemp(prefix="remediator-commit-", dir=parent))
+    for name in ("files", "var-lib", "programs", "dev"):
+        (base / name).mkdir(mode=0o755)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+            log.bind(str(base / "log"))
+            log.setblocking(False)
+            yield CommitHost(base, log)
+    finally:
+        subprocess.run(["chattr", "-R", "-i", "-a", str(base / "files")], check=False, capture_output=True)
+        shutil.rmtree(base)
 
 
 @dataclass

@@ -1,0 +1,64 @@
+"""What recovering does beyond the paths: records, keys, the boot unit, and what was killed before it had a journal."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.faults.points import KILL
+from tests.faults.scene import Scene, judge
+from tests.faults.shapes import Shape, shape
+from tests.faults.strace import Point, clean_run, faulted
+
+BEFORE_ITS_JOURNAL = Point("fallocate", 1)
+
+
+def after_its_record(shape: Shape, call: str) -> Point:
+    """The first time that a run of this shape makes that call once its record is in its place."""
+    with shape.scene() as scene:
+        _, points = clean_run(scene)
+    record = max(number for number, point in enumerate(points) if point.call == "renameat")
+    return next(point for point in points[record:] if point.call == call)
+
+
+def killed(scene: Scene, point: Point) -> None:
+    scene.start(faulted(point, KILL)).process.communicate(timeout=60)
+
+
+def test_a_run_that_was_killed_before_its_journal_may_ask_again_at_once() -> None:
+    with shape("write existing").scene() as scene:
+        killed(scene, BEFORE_ITS_JOURNAL)
+        [directory] = (scene.host.state / "transactions").iterdir()
+        assert {path.name for path in directory.iterdir()} == {"record.new"}
+        [result] = scene.start().answer()["results"]
+        assert result["outcome"] == "applied", result
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_recovering_takes_the_boot_unit_away_wherever_the_run_was_killed(begun: bool) -> None:
+    units = shape("with the boot unit")
+    with units.scene() as scene:
+        killed(scene, after_its_record(units, "fsync") if begun else BEFORE_ITS_JOURNAL)
+        assert (scene.host.base / "units" / "remediator-recover.service").exists()
+        assert "error" not in scene.recover()
+        assert [path.name for path in (scene.host.base / "units").rglob("*")] == ["sysinit.target.wants"]
+
+
+@pytest.mark.parametrize("name", ["make another key", "install the host's key"])
+def test_a_key_is_in_one_place_once_its_transaction_stands_though_the_run_was_killed_just_then(name: str) -> None:
+    keys = shape(name)
+    with keys.scene() as scene:
+        clean_run(scene)
+        after = scene.look()
+    with keys.scene() as scene:
+        killed(scene, after_its_record(keys, "unlinkat"))
+        assert judge(scene, after, {}, scene.recover()) == "after"
+
+
+def test_a_record_that_is_not_on_disk_for_certain_does_not_outlive_its_transaction() -> None:
+    files = shape("write existing")
+    first = after_its_record(files, "fsync")
+    with files.scene() as scene:
+        [result] = scene.start(faulted(Point("fsync", first.number, last=True), "error=EIO")).answer()["results"]
+        assert result["outcome"] == "broken", result
+        assert not list((scene.host.state / "transactions").glob("*/record.json"))
+        assert judge(scene, {}, {}, scene.recover()) == "before"
