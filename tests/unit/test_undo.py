@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remediator.errors import UsageError
-from remediator.observation import Observation
+from remediator.observation import Observation, parse_observation
 from remediator.own_records import OwnTransactions
 from remediator.plan import HostPlan, Transaction, Undo
 from remediator.policy import Policy
@@ -406,3 +407,35 @@ def test_last_is_the_newest_run_of_the_fleet_that_changed_something_and_was_no_r
         find_run("01JX", runs)
     with pytest.raises(UsageError, match="nothing to roll back"):
         find_run("last", known_runs([("web1", held(failed))]))
+
+
+RECORDED = sorted((Path(__file__).parent / "rollbacks").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=[file.stem for file in RECORDED])
+def test_a_recorded_host_is_taken_back_but_for_what_somebody_changed_since(file: Path) -> None:
+    """As a real host answered after an apply; then /etc/environment was edited and daemon.json's mode changed there."""
+    seen = parse_observation("web1", file.read_bytes())
+    assert seen.transactions is not None
+    run = seen.transactions.records[0].run
+    plan = take_back("web1", seen, Undo(run=run), Policy(), NOW)
+    assert [transaction.group for transaction in plan.transactions] == ["environment", "docker", "files-2", "files"]
+    refused = {change.path: change for transaction in plan.held for change in transaction.changes}
+    assert set(refused) == {"/etc/environment", "/etc/docker/daemon.json"}
+    assert "its mode is 0600, and was 0644 then" in refused["/etc/docker/daemon.json"].details[-1]
+    assert "-MINE=1" in refused["/etc/environment"].diff.splitlines()
+    first = plan.transactions[0]
+    assert [(action.do, action.path) for action in first.actions] == [
+        ("remove", "/etc/sudoers.d/remediator-docker-content-trust")
+    ]
+    forced = take_back("web1", seen, Undo(run=run, force=True), Policy(), NOW)
+    assert forced.held == ()
+    restored = [action.source for each in forced.transactions for action in each.actions if action.do == "restore"]
+    assert restored == [f"{run}.environment/0.before"]
+    one = "docker.files.default-file-mode"
+    both = take_back("web1", seen, Undo(run=run, controls=(one, "docker.files.default-file-owner")), Policy(), NOW)
+    assert [change.path for each in both.transactions for change in each.changes] == ["/etc/default/docker"]
+    assert (
+        "asked for it too"
+        in take_back("web1", seen, Undo(run=run, controls=(one,)), Policy(), NOW).held[0].changes[0].details[-1]
+    )
