@@ -163,6 +163,8 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
         words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
         result = make_result(transaction, "broken", words, log)
         mark_broken(journal, result)
+        if restored.trouble:
+            return leave_open(journal, result)
     else:
         result = make_result(transaction, "rolled_back", reason + left_alone, log)
     return result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
@@ -179,6 +181,12 @@ def unhealthy(probes: Sequence[Step], running: Set[str], activated: bool) -> Lis
         except (StepError, OSError) as error:
             found.append(failure_reason(error))
     return found
+
+
+def leave_open(journal: Journal, result: Result) -> Result:
+    """Closes a journal without an end, because bytes could not be put back: whoever comes next tries that again."""
+    journal.close()
+    return result._replace(reason=result.reason + "; its journal stays open, and the next recovery tries again")
 
 
 def end_journal(journal: Journal, result: Result) -> List[str]:

@@ -62,3 +62,17 @@ def test_a_record_that_is_not_on_disk_for_certain_does_not_outlive_its_transacti
         assert result["outcome"] == "broken", result
         assert not list((scene.host.state / "transactions").glob("*/record.json"))
         assert judge(scene, {}, {}, scene.recover()) == "before"
+
+
+def test_bytes_that_could_not_be_put_back_are_put_back_by_the_next_recovery() -> None:
+    failing = shape("several paths, probe fails")
+    with failing.scene() as scene:
+        _, points = clean_run(scene)
+    restores = [point for point in points if point.call == "renameat"][-2]  # the last one is the record's
+    with failing.scene() as scene:
+        [result] = scene.start(faulted(restores, "error=EIO")).answer()["results"]
+        assert result["outcome"] == "broken"
+        assert "its journal stays open" in result["reason"]
+        refused = scene.host.start(scene.host.request()).answer()
+        assert refused["error"]["kind"] == "broken"
+        assert judge(scene, {}, {}, scene.recover()) == "before"
