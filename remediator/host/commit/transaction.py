@@ -200,9 +200,14 @@ def end_journal(journal: Journal, result: Result) -> List[str]:
 
 
 def close_journal(journal: Journal, applied: bool) -> List[str]:
-    """Drops what only an open transaction needs; what could not be done of that, in words."""
-    if applied:
-        drop_copies(journal.entries)
+    """Drops what only an open transaction needs; what could not be done of that, in words.
+
+    A copy that could not be dropped keeps the journal beside its record, for the next contact to tidy up after.
+    """
+    left = drop_copies(journal.entries) if applied else []
+    if left:
+        journal.close()
+        return left
     try:
         journal.tidy(applied)
     except OSError as error:
