@@ -1,6 +1,6 @@
-"""`make faults`: `--seed N` repeats a campaign, `--only PART` (again and again) chooses, `--minutes N` bounds each part.
+"""`make faults`: the whole campaign, or those of its parts that `--only` names. Ends 1 where a promise was broken.
 
-The parts: kills, errors, moments, snapshots, power. Ends 1 where a promise was broken.
+`--seed N` repeats one, `--minutes N` bounds each part in time, `--limit N` in number.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.faults import points
-from tests.faults.figures import Figures, table, tried
+from tests.faults import points, power, snapshots
+from tests.faults.figures import Figures, count, table, tried
 from tests.faults.points import Known, Trial
 from tests.faults.shapes import SHAPES, strace_version
 
 MOMENTS = 1000
+SNAPSHOTS = 1000
+CUTS = 20
+SUITES = ("bookworm", "trixie")
 STARTED = time.monotonic()
 
 
@@ -63,6 +66,37 @@ def run_moments(options: argparse.Namespace) -> list[Figures]:
     return [attempted("SIGKILL at random moments", trials[: options.limit or MOMENTS], options)]
 
 
+def run_snapshots(options: argparse.Namespace) -> list[Figures]:
+    """Copies of a disk at random moments, half of them of ext4 and half of btrfs."""
+    why = snapshots.missing()
+    if why:
+        return [Figures("snapshots of a disk at random moments", left_out=why)]
+    wanted = (options.limit or SNAPSHOTS) // 2
+    ends = [time.monotonic() + options.minutes * 60 * share for share in (0.5, 1.0)]
+    return [
+        snapshots.campaign(kind, wanted, options.seed, end, say)
+        for kind, end in zip(snapshots.FILESYSTEMS, ends, strict=True)
+    ]
+
+
+def run_power(options: argparse.Namespace) -> list[Figures]:
+    """The plug of a real machine: at each step of the journals, and at random moments; Debian 12 and 13 in turn."""
+    chance, end = random.Random(options.seed), time.monotonic() + options.minutes * 60
+    steps = [power.Cut(step=step) for step in power.STEPS]
+    cuts = [power.Cut(seconds=chance.uniform(0, power.APPLY_SECONDS)) for _ in range(CUTS)]
+    found = []
+    for part, due in (("each step of the journals", steps), ("random moments of an apply", cuts)):
+        figures = Figures(f"power cuts at {part}")
+        for number, cut in enumerate(due[: options.limit or None]):
+            if time.monotonic() < end:
+                count(figures, lambda one=cut, suite=SUITES[number % 2]: power.attempt_anew(suite, one), say)
+                say(
+                    f"{figures.part}: {figures.count} of {len(due)}, {len(figures.broken)} broken: {dict(figures.ends)}"
+                )
+        found.append(figures)
+    return found
+
+
 def attempted(part: str, trials: list[Trial], options: argparse.Namespace) -> Figures:
     """Those trials, bounded in time."""
     end = time.monotonic() + options.minutes * 60
@@ -73,6 +107,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Figures]]] = {
     "kills": run_kills,
     "errors": run_errors,
     "moments": run_moments,
+    "snapshots": run_snapshots,
+    "power": run_power,
 }
 
 

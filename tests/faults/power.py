@@ -11,10 +11,11 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -29,7 +30,9 @@ from tests.lab.hosts.workload import running_containers
 from tests.lab.product import REMEDIATE, Product
 
 ROLES = ("docker_tls", "docker_files", "docker_audit")
-PATIENCE = 600.0
+PATIENCE = 900.0
+# From an apply's first journal to the end of its last, on two idle cores. A cut after the end is a cut too.
+APPLY_SECONDS = 25.0
 # Between two looks: a step is told within so much and the connection's own time.
 _WATCH = """
 import os, time
@@ -47,7 +50,7 @@ while True:
     for name in sorted(seen - now):
         print("-", name, flush=True)
     seen = now
-    time.sleep(0.003)
+    time.sleep(0.04)
 """
 # Everything that this change set could touch and that a boot by itself leaves alone, with its facts.
 _FACTS = """
@@ -134,7 +137,7 @@ def facts(host: LabHost) -> dict[str, Any]:
 
 
 @contextmanager
-def watched(host: LabHost) -> Iterator["Queue[tuple[float, str]]"]:
+def watched(host: LabHost) -> Iterator[Queue[tuple[float, str]]]:
     """The steps of the host's journals, each with the moment at which it was told."""
     steps: Queue[tuple[float, str]] = Queue()
     words = ["ssh", *host.ssh_options(), "--", f"{host.user}@{host.address}", "exec python3 -u -"]
@@ -166,7 +169,7 @@ def apply_words(bench: Bench) -> list[str]:
 
 
 @contextmanager
-def applying(bench: Bench) -> Iterator["subprocess.Popen[str]"]:
+def applying(bench: Bench) -> Iterator[subprocess.Popen[str]]:
     """An apply that runs; whatever is left of it is killed at the end."""
     environment = {"HOME": str(bench.product.home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
     process = subprocess.Popen(
@@ -182,10 +185,8 @@ def applying(bench: Bench) -> Iterator["subprocess.Popen[str]"]:
     try:
         yield process
     finally:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.communicate()
 
 
@@ -284,7 +285,7 @@ def moment(log: str, words: str) -> float | None:
 
 
 def judge_services(host: LabHost, listening_now: bool) -> None:
-    """Raises BrokenError unless dockerd runs as its files say, its container is back, and the rules are those on disk."""
+    """Raises BrokenError unless dockerd runs as its files say, its container is back, and the rules are the files'."""
     end = time.monotonic() + PATIENCE
     while running_containers_now(host) != ["web"]:
         require(time.monotonic() < end, f"containers: {running_containers_now(host)}")
@@ -316,3 +317,9 @@ def attempt(suite: str, cut: Cut, directory: Path) -> str:
                 raise BrokenError(f"{suite}, {cut}, after {told[-3:]}: {error}") from error
     except AssertionError as error:
         raise BrokenError(f"{suite}, {cut}: {error}") from error
+
+
+def attempt_anew(suite: str, cut: Cut) -> str:
+    """As `attempt`, in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="remediator-faults-") as directory:
+        return attempt(suite, cut, Path(directory))
