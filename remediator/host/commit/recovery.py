@@ -11,7 +11,7 @@ from remediator.host.commit.request import HEALTHY_SECONDS, Step
 from remediator.host.commit.restore import Restored, restore_entries
 from remediator.host.commit.staged_pair import drop_old_pair, drop_staged_pair
 from remediator.host.commit.steps import activate, settle_seconds
-from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, unhealthy
+from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, leave_open, unhealthy
 from remediator.host.commit.units import daemon_reload
 from remediator.host.common.serve import ProgramError
 
@@ -27,20 +27,21 @@ class Recovered(NamedTuple):
         return dict(self.result.document(), run=self.run)
 
 
-def recover_all(at_boot: bool) -> List[Recovered]:
+def recover_all(at_boot: bool, give_up: bool = False) -> List[Recovered]:
     """Rolls back every transaction whose journal is still open, the newest first. Raises ProgramError (`state`).
 
-    `at_boot`: nothing that starts from the files runs yet, so nothing needs to be activated.
+    `at_boot`: nothing that starts from the files runs yet, so nothing needs to be activated. `give_up`: a person has
+    seen to it, so what cannot be put back now either leaves no journal open for another try.
     """
     try:
         journals = open_journals()
     except OSError as error:
         raise ProgramError("state", system_error("the journals of this host", error))
-    found = [recover(journal, at_boot) for journal in reversed(journals)]
+    found = [recover(journal, at_boot, give_up) for journal in reversed(journals)]
     return [item for item in found if item is not None]
 
 
-def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
+def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovered]:
     """Rolls one transaction back. None for one that had ended: only its tidying was interrupted."""
     if is_in(journal.directory, RECORD):
         applied = ended_applied(journal)
@@ -65,6 +66,8 @@ def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
     if result.outcome == "broken":
         mark_broken(journal, result)
     log_recovery(journal, result)
+    if restored.trouble and not give_up:
+        return Recovered(journal.document["run"], leave_open(journal, result))
     journal.document["recovered"] = True  # goes into its record: it did not end by itself
     result = result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
     return Recovered(journal.document["run"], result)

@@ -225,8 +225,9 @@ def kept_aside(entry: PathEntry, place: Place) -> str:
     return set_aside(place, (entry.old or "").encode("utf-8", "surrogateescape"))
 
 
-def drop_copies(entries: List[Entry]) -> None:
-    """Removes, once a transaction stands, the copies of the old files beside the new ones; what fails stays there."""
+def drop_copies(entries: List[Entry]) -> List[str]:
+    """Removes, once a transaction stands, the copies of the old files beside the new ones; what failed, in words."""
+    left = []
     for entry in entries:
         if not isinstance(entry, PathEntry) or entry.old is None:
             continue
@@ -236,10 +237,11 @@ def drop_copies(entries: List[Entry]) -> None:
             continue
         try:
             remove_staged(place, entry.old)
-        except OSError:
-            pass  # a dotted file more: the next write of this path sweeps it
+        except OSError as error:
+            left.append(system_error("the copy of what was at %s before" % plain_line(entry.path), error))
         finally:
             place.close()
+    return left
 
 
 def places_of(entries: List[Entry]) -> Tuple[str, ...]:

@@ -173,6 +173,8 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
         words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
         result = make_result(transaction, "broken", words, log)
         mark_broken(journal, result)
+        if restored.trouble:
+            return leave_open(journal, result)
     else:
         result = make_result(transaction, "rolled_back", reason + left_alone, log)
     return result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
@@ -191,6 +193,12 @@ def unhealthy(probes: Sequence[Step], running: Set[str], settle: float) -> List[
     return found
 
 
+def leave_open(journal: Journal, result: Result) -> Result:
+    """Closes a journal without an end, because bytes could not be put back: whoever comes next tries that again."""
+    journal.close()
+    return result._replace(reason=result.reason + "; its journal stays open, and the next recovery tries again")
+
+
 def end_journal(journal: Journal, result: Result) -> List[str]:
     """Puts down how it ended and closes the journal; what could not be done of that, in words."""
     try:
@@ -202,9 +210,14 @@ def end_journal(journal: Journal, result: Result) -> List[str]:
 
 
 def close_journal(journal: Journal, applied: bool) -> List[str]:
-    """Drops what only an open transaction needs; what could not be done of that, in words."""
-    if applied:
-        drop_copies(journal.entries)
+    """Drops what only an open transaction needs; what could not be done of that, in words.
+
+    A copy that could not be dropped keeps the journal beside its record, for the next contact to tidy up after.
+    """
+    left = drop_copies(journal.entries) if applied else []
+    if left:
+        journal.close()
+        return left
     try:
         journal.tidy(applied)
     except OSError as error:
