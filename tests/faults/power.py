@@ -125,7 +125,7 @@ def prepared(suite: str, directory: Path) -> Iterator[Bench]:
         authority = make_authority(product, directory)
         path = listening(machine.host, directory, docker_tls_names=["127.0.0.1"])
         issued = authority.issue(path)
-        require(issued.code == 0, issued.err)
+        require(issued.code == 0, issued.err + issued.out)
         machine.host.script(_DRIFT + "\nsystemctl daemon-reload\nsync\n")
         yield Bench(machine, product, authority, path, facts(machine.host))
 
