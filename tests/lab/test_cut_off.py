@@ -1,13 +1,14 @@
 """Whatever cuts an apply off, its host ends in one of two states and the next contact says in which.
 
-Two Docker hosts, in file order. What switches TLS on at one more port is the change: it restarts the daemon, which is
-made to take its time.
+Two Docker hosts, in file order. What switches TLS on at another port is the change: it restarts the daemon, which waits
+in its start for as long as a test wants it to.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ from .hosts.workload import running_containers, start_workload
 from .product import Answer, Product, ended
 
 DROP_IN = "/etc/systemd/system/docker.service.d/10-lab.conf"
-SLOW = "[Service]\nExecStartPre=/bin/sleep 4\n"
+HOLD = "/run/lab-hold"
+WAITS = f"[Service]\nExecStartPre=/bin/sh -c 'while test -e {HOLD}; do sleep 0.1; done'\n"
 # As on a host that ends what a session leaves behind, root's sessions included.
 LOGIND = "/etc/systemd/logind.conf.d/lab.conf"
 KILLS = "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n"
@@ -39,7 +41,7 @@ def start(engine: Engine, keys: Keys, image: str) -> ContainerHost:
     host.run("install", "-d", os.path.dirname(DROP_IN), os.path.dirname(LOGIND))
     host.put(LOGIND, KILLS.encode())
     host.run("systemctl", "restart", "systemd-logind.service")
-    drop_in(host, SLOW)
+    drop_in(host, WAITS)
     return host
 
 
@@ -51,7 +53,7 @@ def drop_in(host: ContainerHost, text: str) -> None:
 
 @pytest.fixture(scope="module")
 def first(engine: Engine, lab_keys: Keys) -> Iterator[ContainerHost]:
-    """A Debian 13 host whose daemon needs four seconds more to start."""
+    """A Debian 13 host whose daemon can be held in its start."""
     host = start(engine, lab_keys, "debian13")
     yield host
     host.remove()
@@ -109,9 +111,17 @@ def wait_until(host: ContainerHost, condition: str, seconds: float = 60) -> None
     assert time.monotonic() < end
 
 
-def under_way(host: ContainerHost) -> None:
-    """Until a transaction has written its files and restarts the daemon."""
+def held(remediate: Product, host: ContainerHost, path: Path) -> subprocess.Popen[str]:
+    """An apply whose transaction has written its files and waits for the daemon's restart, until `go_on`."""
+    host.run("touch", HOLD)
+    process = remediate.start(*apply_words(path))
     wait_until(host, f"ls {JOURNALS}/*/activating >/dev/null 2>&1")
+    return process
+
+
+def go_on(host: ContainerHost) -> None:
+    """Let the daemon start."""
+    inside(host, "rm", "-f", HOLD)
 
 
 def at_rest(host: ContainerHost) -> None:
@@ -146,11 +156,11 @@ def test_a_session_that_is_killed_in_mid_apply_costs_nothing(
     name: str, remediate: Product, listen: Listen, request: pytest.FixtureRequest
 ) -> None:
     host: ContainerHost = request.getfixturevalue(name)
-    process = remediate.start(*apply_words(listen(2401, host)))
-    under_way(host)
+    process = held(remediate, host, listen(2401, host))
     (unit,) = inside(host, "sh", "-c", "systemctl list-units --plain --no-legend 'remediator-commit-*'").splitlines()
     assert "remediator: commit of run" in unit
     inside(host, "systemctl", "kill", "--signal=KILL", "session-*.scope")
+    go_on(host)
     answer = ended(process)
     assert outcome(answer, host)["outcome"] == "applied", answer.out + answer.err
     assert answer.code == 0, answer.out
@@ -163,19 +173,19 @@ def test_a_controller_that_is_killed_leaves_a_host_that_finishes_and_tells(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
     path = listen(2402, first)
-    process = remediate.start(*apply_words(path))
-    under_way(first)
+    process = held(remediate, first, path)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    go_on(first)
     at_rest(first)
 
     assert listens(first, 2402)
     is_well(first)
     answer = remediate.check(path, "--control", MUTUAL)
     assert answer.verdicts(first.name)[MUTUAL] == "compliant"
-    held = remediate("transactions", "-i", str(path), "--format", "json")
-    assert held.code == 0, held.err
-    newest = held.host(first.name)["transactions"][0]
+    listed = remediate("transactions", "-i", str(path), "--format", "json")
+    assert listed.code == 0, listed.err
+    newest = listed.host(first.name)["transactions"][0]
     assert newest["outcome"] == "applied", newest
     record = remediate.home / ".local" / "state" / "remediator" / "runs" / f"{newest['run']}.json"
     assert '"state": "started"' in record.read_text()
@@ -185,9 +195,9 @@ def test_a_link_that_goes_down_in_mid_apply_and_comes_back_brings_the_outcome(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
     impatient = {"ansible_ssh_extra_args": "-o ServerAliveInterval=1 -o ServerAliveCountMax=2"}
-    process = remediate.start(*apply_words(listen(2403, first, variables=impatient)))
-    under_way(first)
+    process = held(remediate, first, listen(2403, first, variables=impatient))
     inside(first, "ip", "link", "set", "eth0", "down")
+    go_on(first)
     time.sleep(8)  # longer than the connection lives without an answer
     inside(first, "ip", "link", "set", "eth0", "up")
     answer = ended(process)
@@ -199,19 +209,20 @@ def test_a_link_that_goes_down_in_mid_apply_and_comes_back_brings_the_outcome(
 def test_of_two_controllers_one_wins_and_the_other_is_told_who(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
-    first.run("chmod", "0777", "/etc/docker")
+    unit = "/usr/lib/systemd/system/docker.service"
+    first.run("chmod", "0666", unit)
     other = listen(2403, first).rename(listen(2403, first).with_name("other.yml"))
-    process = remediate.start(*apply_words(listen(2404, first)))
-    under_way(first)
-    words = ("--control", "docker.files.config-directory-mode")
+    process = held(remediate, first, listen(2404, first))
+    words = ("--control", "docker.files.service-unit-mode")
     loser = remediate("apply", "-i", str(other), "--yes", *words, "--format", "json")
+    go_on(first)
     winner = ended(process)
     assert outcome(winner, first)["outcome"] == "applied"
     assert loser.code == 5, loser.out + loser.err
     error = loser.host(first.name)["error"]
     assert error["kind"] == "locked"
     assert f"run {winner.document['run']} by " in error["message"]
-    assert first.text("stat", "-c", "%a", "/etc/docker") == "777"
+    assert first.text("stat", "-c", "%a", unit) == "666"
     assert remediate("apply", "-i", str(other), "--yes", *words).code == 0
 
 
@@ -234,12 +245,12 @@ def test_a_daemon_that_dies_ten_seconds_after_its_start_is_put_back(
 def test_what_was_killed_on_the_host_itself_is_told_kept_from_purge_and_recovered(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
-    drop_in(first, SLOW)
+    drop_in(first, WAITS)
     before = configuration(first)
     path = listen(2406, first)
-    process = remediate.start(*apply_words(path))
-    under_way(first)
+    process = held(remediate, first, path)
     inside(first, "systemctl", "kill", "--signal=KILL", "remediator-commit-*.service")
+    go_on(first)
     answer = ended(process)
     assert (answer.code, outcome(answer, first)["outcome"]) == (3, "unreported"), answer.out + answer.err
     assert "remediate recover" in outcome(answer, first)["reason"]
@@ -296,5 +307,5 @@ def test_purge_takes_every_trace_off_and_leaves_the_hardening(
     traces = "ls -d /var/lib/*remediator* /etc/systemd/system/remediator* /run/systemd/transient/remediator* || true"
     assert first.text("sh", "-c", f"({traces}) 2>/dev/null") == ""
     assert listens(first, 2407)
-    held = remediate("transactions", "-i", str(path), "--format", "json")
-    assert held.host(first.name)["transactions"] == []
+    listed = remediate("transactions", "-i", str(path), "--format", "json")
+    assert listed.host(first.name)["transactions"] == []

@@ -182,12 +182,13 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
 
 def unhealthy(probes: Sequence[Step], running: Set[str], settle: float) -> List[str]:
     """What is not well after everything was put back."""
-    found = []
+    found: List[str] = []
     for step in probes:
         if step.do not in HEALTH_PROBES:
             continue
         try:
-            probe(step, None, running, settle)
+            # What is not well by then has had its time: the others are not waited for as well.
+            probe(step, None, running, 0.0 if found else settle)
         except (StepError, OSError) as error:
             found.append(failure_reason(error))
     return found
