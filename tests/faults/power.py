@@ -123,7 +123,7 @@ def prepared(suite: str, directory: Path) -> Iterator[Bench]:
         home.mkdir()
         product = Product(home)
         authority = make_authority(product, directory)
-        path = listening(machine.host, directory, docker_tls_names=["127.0.0.1"])
+        path = listening(machine.host, directory, docker_tls_names=["127.0.0.1"], ansible_timeout=120)
         issued = authority.issue(path)
         require(issued.code == 0, issued.err + issued.out)
         machine.host.script(_DRIFT + "\nsystemctl daemon-reload\nsync\n")

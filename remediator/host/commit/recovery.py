@@ -45,9 +45,10 @@ def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovere
     """Rolls one transaction back. None for one that had ended: only its tidying was interrupted."""
     if is_in(journal.directory, RECORD):
         applied = ended_applied(journal)
-        if applied:
-            keep_again(journal)
-        close_journal(journal, applied)
+        if applied and not keep_again(journal):
+            journal.close()
+        else:
+            close_journal(journal, applied)
         return None
     rebooted = journal.document["boot_id"] != boot_id()
     early = at_boot and rebooted
@@ -73,8 +74,8 @@ def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovere
     return Recovered(journal.document["run"], result)
 
 
-def keep_again(journal: Journal) -> None:
-    """Removes the keys that a transaction which stands had still to remove; what fails stays, root's alone."""
+def keep_again(journal: Journal) -> bool:
+    """Removes the keys that a transaction which stands had still to remove; whether that is done now."""
     try:
         for entry in journal.entries:
             if isinstance(entry, PairEntry):
@@ -82,7 +83,8 @@ def keep_again(journal: Journal) -> None:
         if journal.document.get("moves_own_key") is True:
             drop_staged_pair()
     except (OSError, StepError):
-        pass
+        return False
+    return True
 
 
 def ended_applied(journal: Journal) -> bool:

@@ -4,6 +4,7 @@ A path is put back only while it holds what the journal says was there before or
 somebody repaired since is named and left alone.
 """
 
+import errno
 import os
 import stat
 from typing import List, NamedTuple, Optional, Tuple
@@ -93,7 +94,9 @@ def remove_made(entry: PathEntry, place: Place, found: os.stat_result) -> bool:
     if entry.after.type == "directory" and stat.S_ISDIR(found.st_mode):
         try:
             os.rmdir(place.name, dir_fd=place.parent)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
             raise LeftAloneError(shown + ": somebody else put files in this new directory")
     elif entry.after.type == "file" and stat.S_ISREG(found.st_mode) and is_content(place, found, entry.after):
         os.unlink(place.name, dir_fd=place.parent)

@@ -72,7 +72,11 @@ def commit_transaction(transaction: Transaction, request: Request) -> Result:
     except Exception as error:  # noqa: BLE001
         return roll_back(transaction, progress, journal, error)
     left = keep_all(progress)
-    return result._replace(reason="; ".join(left + close_journal(journal, applied=True)))
+    if left:
+        journal.close()  # beside its record, for the next contact to end this
+    else:
+        left = close_journal(journal, applied=True)
+    return result._replace(reason="; ".join(left))
 
 
 def check_transaction(transaction: Transaction, request: Request) -> None:
@@ -229,15 +233,15 @@ def close_journal(journal: Journal, applied: bool) -> List[str]:
 
 
 def keep_all(progress: Progress) -> List[str]:
-    """Ends each work of a transaction that stands; what somebody must remove by hand, in words."""
+    """Ends each work of a transaction that stands; what could not be removed, in words."""
     left = []
     for work in progress.done:
         try:
             work.keep()
         except KeyLeftError as error:
             left.append(plain_line(str(error), 1000))
-        except (StepError, OSError):
-            pass  # a pair of ours more: the next one sweeps it
+        except (StepError, OSError) as error:
+            left.append(failure_reason(error))
     return left
 
 

@@ -93,3 +93,29 @@ def test_a_copy_that_could_not_be_dropped_is_dropped_at_the_next_contact() -> No
         assert "the copy of what was at" in result["reason"]
         assert [path.name for path in scene.host.files.glob(".daemon.json.remediator-*.old")]
         assert judge(scene, after, {}, scene.recover()) == "after"
+
+
+@pytest.mark.parametrize("name", ["make another key", "install the host's key"])
+def test_a_key_that_could_not_be_removed_is_removed_at_the_next_contact(name: str) -> None:
+    keys = shape(name)
+    with keys.scene() as scene:
+        after = without_a_fault(scene)
+    with keys.scene() as scene:
+        [result] = scene.start(faulted(after_its_record(keys, "unlinkat"), "error=EROFS")).answer()["results"]
+        assert result["outcome"] == "applied"
+        assert result["reason"]
+        assert judge(scene, after, {}, scene.recover()) == "after"
+
+
+def test_a_new_directory_that_the_disk_does_not_give_up_is_not_taken_for_somebody_elses() -> None:
+    made = shape("several paths, probe fails")
+    with made.scene() as scene:
+        _, points = clean_run(scene)
+    removals = [number for number, point in enumerate(points) if point.call == "unlinkat"]
+    restored = max(number for number, point in enumerate(points) if point.call == "mkdirat")
+    unlinks = [points[number] for number in removals if number > restored]
+    with made.scene() as scene:
+        # Two new files go, then the directory, which is an unlinkat(2) too.
+        [result] = scene.start(faulted(unlinks[2], "error=EROFS")).answer()["results"]
+        assert (result["outcome"], "somebody" in result["reason"]) == ("broken", False), result
+        assert judge(scene, {}, {}, scene.recover()) == "before"
