@@ -7,11 +7,12 @@ files of a private session directory, never through Ansible's variables, events 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from remediator.access import Access
 from remediator.ansible_errors import host_error
 from remediator.ansible_run import Event, Playbook, Run, private_directory, refused
+from remediator.errand import Errand
 from remediator.errors import HostError
 from remediator.inventory import Inventory
 from remediator.plan import HostPlan, HostResult, Plan, TransactionResult
@@ -60,6 +61,28 @@ def make_keys(
     return _answers(inventory, Playbook("apply", names, together), access, session, on_host)
 
 
+def run_errand(
+    mode: Literal["recover", "purge"],
+    inventory: Inventory,
+    names: Sequence[str],
+    access: Access,
+    errand: Errand,
+    released: Sequence[str],
+    on_host: Callable[[str], None],
+) -> dict[str, bytes | HostError]:
+    """Have each host of `names` recover or be purged; its raw answer, or why there is none, for each of them.
+
+    `released` are those whose broken mark goes, `on_host` is called as each is done. Raises UsageError when Ansible
+    refuses to start. Ctrl-C ends Ansible and goes on; a host that has begun goes on to its own end.
+    """
+    session = Session(
+        mode=mode, request="", run=errand.run, who=errand.who, reason=errand.reason, released=tuple(released)
+    )
+    # One host first, since services are restarted; after that no host's failure keeps another from being put right.
+    batches = {"remediator_serial": [1, "5%", "100%"], "remediator_max_fail_percentage": 100}
+    return _answers(inventory, Playbook("apply", names, batches), access, session, on_host)
+
+
 def _answers(
     inventory: Inventory, wanted: Playbook, access: Access, document: Session, on_host: Callable[[str], None]
 ) -> dict[str, bytes | HostError]:
@@ -100,6 +123,8 @@ def apply_plan(
 ) -> dict[str, HostResult]:
     """Do the plan's transactions on the hosts that have some, in batches; the result of each of these hosts.
 
+    A plan that takes a run back goes by the playbook `rollback`, every other by `apply`.
+
     `run` is the run's ULID, `serial` and `max_fail_percentage` mean what they mean in a play, `on_event` gets a host's
     name and what happens there. Raises UsageError when Ansible refuses to start, and RunInterrupted: at the first
     Ctrl-C no further host begins, at the second Ansible is ended.
@@ -111,7 +136,7 @@ def apply_plan(
         session = SessionDirectory(path / "session")
         session.path.mkdir(mode=0o700)
         document = Session(
-            mode="apply",
+            mode="apply" if plan.undo is None else "rollback",
             request="",
             controls=plan.controls,
             run=run,
@@ -121,6 +146,7 @@ def apply_plan(
             waivers=policy.waivers,
             roots=policy.roots,
             tls_store=str(store_directory()),
+            undo=plan.undo,
         )
         session.create(document, targets)
         variables: dict[str, Any] = {
@@ -128,7 +154,9 @@ def apply_plan(
             "remediator_serial": list(serial),
             "remediator_max_fail_percentage": max_fail_percentage,
         }
-        playbook = Playbook("apply", [host.host for host in targets], variables)
+        if plan.undo is not None:
+            variables["remediator_rollback_run"] = plan.undo.run
+        playbook = Playbook(document.mode, [host.host for host in targets], variables)
         progress = _Progress(on_event)
         with Run(path, inventory, access, playbook) as ansible:
             interrupted = _follow(ansible, session, progress)

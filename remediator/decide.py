@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from remediator.alerts import alerts_of, release_of
 from remediator.catalogue import Catalogue, Control
 from remediator.errors import HostError
 from remediator.kinds import KINDS
@@ -35,6 +36,8 @@ def decide(
     Raises UsageError when the host's own policy variables are malformed; nothing else, whatever the host answered.
     """
     policy = policy.for_host(host, dict(variables), catalogue)
+    if seen.state is not None and seen.state.broken is not None:
+        policy = policy.until(release_of(host))
     try:
         return _decide_host(host, Scope(seen, surroundings, variables, policy.roots), catalogue, policy)
     except Exception as error:  # noqa: BLE001 - a bug met on one host must not take the other hosts' plans with it
@@ -58,9 +61,10 @@ def _decide_host(host: str, scope: Scope, catalogue: Catalogue, policy: Policy) 
         host=host,
         systems=tuple(name for name in ("docker", "kubernetes") if name in seen.systems and seen.systems[name].present),
         verdicts=tuple(verdicts[control.id] for control in catalogue.controls),
-        transactions=_with_hooks(build_transactions(permitted), policy),
-        held=_with_hooks(build_transactions(proposed, permitted), policy),
+        transactions=with_hooks(build_transactions(permitted), policy),
+        held=with_hooks(build_transactions(proposed, permitted), policy),
         notes=seen.problems,
+        alerts=alerts_of(host, seen.state),
     )
 
 
@@ -93,7 +97,7 @@ def _settle(scope: Scope, catalogue: Catalogue, policy: Policy) -> tuple[dict[st
     return verdicts, permitted
 
 
-def _with_hooks(transactions: tuple[Transaction, ...], policy: Policy) -> tuple[Transaction, ...]:
+def with_hooks(transactions: tuple[Transaction, ...], policy: Policy) -> tuple[Transaction, ...]:
     """The transactions, their impact saying what this controller runs around their restart."""
     hooks = policy.restarts.hooks
     return tuple(
@@ -156,7 +160,7 @@ def _verdict(control: Control, decision: Decision, policy: Policy, held: tuple[H
     if drifted:
         reason = "; ".join((reason, *(hold.reason for hold in held if hold.reason)))
     releases = [] if consented else [decision.waits_for or f"--allow {control.id}"]
-    release = " and ".join((*releases, *(hold.release for hold in held)))
+    release = policy.released_by or " and ".join((*releases, *(hold.release for hold in held)))
     return Verdict(
         control=control.id,
         verdict=decision.verdict,

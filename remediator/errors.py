@@ -15,7 +15,8 @@ class HostError(RemediatorError):
     """One host could not be observed or changed; the others go on (exit code 3).
 
     `kind` is one of `unreachable`, `host_key`, `authentication`, `become`, `python`, `answer`, `unsupported`; of a
-    commit also `request`, `state`, `locked` and `key` (a private key that cannot be used, or was not made).
+    commit also `request`, `state`, `locked`, `key` (a private key that cannot be used, or was not made), `broken` (an
+    earlier transaction ended so, and nobody has released the host) and `open` (one was interrupted and not put back).
     """
 
     def __init__(self, host: str, kind: str, message: str) -> None:

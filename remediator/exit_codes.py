@@ -73,6 +73,8 @@ def of_apply(plan: Plan, results: Mapping[str, HostResult], threshold: Threshold
     """The code of an apply: of the answers, and of the verdicts as last seen on every host of the plan."""
     codes: list[ExitCode] = []
     for host in plan.hosts:
+        if plan.undo is not None and (host.held or any(alert.kind == "refused" for alert in host.alerts)):
+            codes.append(ExitCode.FAILED)  # something of the run is not taken back
         result = results.get(host.host)
         if result is None:
             codes += _of_host(host, threshold, after_apply=True)
@@ -100,6 +102,8 @@ _OF_OUTCOME = {
 
 def _of_host(host: HostPlan, threshold: Threshold, after_apply: bool) -> list[ExitCode]:
     codes = _of_error(host.error)
+    if any(alert.kind in ("open", "broken") for alert in host.alerts):
+        codes.append(ExitCode.FAILED)  # neither as before nor as after
     if any(verdict.verdict == "unknown" for verdict in host.verdicts):
         codes.append(ExitCode.FAILED)
     if any(threshold.counts(verdict, after_apply) for verdict in host.verdicts):

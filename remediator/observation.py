@@ -7,33 +7,22 @@ The same document is the fixture format of `tests/kinds/`.
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import Field, ValidationError
 
 from remediator.errors import HostError
+from remediator.host_values import Base64Bytes, HostDocument, HostText
+from remediator.own_records import OwnState, OwnTransactions
 from remediator.text import is_plain, one_line
 
 FORMAT_VERSION = 1
 # A whole answer: 64 MiB of JSON. The sweep stops reading there.
 MAX_ANSWER = 64 * 1024 * 1024
 
-HostText = Annotated[str, BeforeValidator(lambda value: one_line(value) if isinstance(value, str) else value)]
-LongText = Annotated[str, BeforeValidator(lambda value: value[:1_000_000] if isinstance(value, str) else value)]
-Base64Bytes = Annotated[
-    bytes,
-    BeforeValidator(lambda value: base64.b64decode(value, validate=True) if isinstance(value, str) else value),
-    PlainSerializer(lambda value: base64.b64encode(value).decode("ascii"), return_type=str),
-]
 
-
-class _Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class FileFacts(_Document):
+class FileFacts(HostDocument):
     """One path. `type` is what lstat says of the path itself; a symlink's target stands under its own path."""
 
     type: Literal["missing", "file", "directory", "symlink", "socket", "fifo", "block", "char", "unreadable"]
@@ -66,14 +55,14 @@ class FileFacts(_Document):
     plain: bool = True  # false: the real name has bytes or characters that cannot be shown as they are
 
 
-class ReferencePath(_Document):
+class ReferencePath(HostDocument):
     """One path that a reference stands for, and where that was read (`daemon.json tlscacert`, `unit ExecStart`)."""
 
     path: str
     source: HostText
 
 
-class Reference(_Document):
+class Reference(HostDocument):
     """What a symbolic path (`@docker.tlscacert`) stands for on this host.
 
     `resolved`: `paths` holds every path, present or not. `absent`: there is no such thing here, `reason` says why.
@@ -86,7 +75,7 @@ class Reference(_Document):
     reason: HostText = ""
 
 
-class Unit(_Document):
+class Unit(HostDocument):
     """Properties of one unit, as `systemctl show` prints them; `load` is `not-found` where there is none."""
 
     load: HostText
@@ -95,10 +84,11 @@ class Unit(_Document):
     fragment: HostText | None = None
     drop_ins: tuple[HostText, ...] = ()
     need_daemon_reload: bool = False
+    state_changed_ns: int | None = None  # since 1970, by the host's clock: the end of its last start, stop or reload
     properties: dict[str, HostText] = Field(default_factory=dict)
 
 
-class Component(_Document):
+class Component(HostDocument):
     """A running component, identified by its unit or its static pod, never by its process name.
 
     `argv` has the values of options that hold secrets masked.
@@ -111,16 +101,17 @@ class Component(_Document):
     source: HostText  # the unit's name or the manifest's path
     uid: int = 0
     replaced: bool = False  # of a unit's: the file of its program was taken away or replaced since it started
+    started_ns: int | None = None  # since 1970, by the host's clock; null where it was not seen
 
 
-class System(_Document):
+class System(HostDocument):
     """Whether Docker, Kubernetes or one of their parts is on this host, and how that was recognised."""
 
     present: bool
     reason: HostText
 
 
-class Container(_Document):
+class Container(HostDocument):
     """One container of the host's daemon. Its environment, command and arguments never leave the host."""
 
     id: HostText
@@ -130,18 +121,46 @@ class Container(_Document):
     auto_remove: bool = False
 
 
-class DockerFacts(_Document):
+_Texts = Annotated[tuple[HostText, ...], Field(max_length=2000)] | None
+
+
+class DaemonSettings(HostDocument):
+    """What the running daemon says of its own settings (GET /info), its own additions included.
+
+    Null where it does not tell, or answers in a shape that is not Docker's. Secrets are masked on the host.
+    """
+
+    storage_driver: HostText | None = None
+    log_driver: HostText | None = None
+    cgroup_driver: HostText | None = None
+    default_runtime: HostText | None = None
+    init_binary: HostText | None = None
+    live_restore: bool | None = None
+    debug: bool | None = None
+    experimental: bool | None = None
+    labels: _Texts = None
+    runtimes: _Texts = None  # names
+    registry_mirrors: _Texts = None
+    insecure_registries: _Texts = None  # hosts and networks
+    authorization_plugins: _Texts = None
+    address_pools: _Texts = None  # `BASE SIZE`
+    security_options: _Texts = None  # `name=seccomp,profile=builtin`, `name=userns`...
+
+
+class DockerFacts(HostDocument):
     """What the daemon itself answers on its socket (GET /info, /version, /containers). `error`: why there is none."""
 
     error: HostText | None = None
     data_root: HostText | None = None
+    configured_root: HostText | None = None  # where the data-root of daemon.json really is, symlinks followed
     server_version: HostText | None = None
     live_restore: bool = False
     swarm: HostText = "inactive"
+    settings: DaemonSettings | None = None
     containers: tuple[Container, ...] = ()
 
 
-class Listener(_Document):
+class Listener(HostDocument):
     """One TCP address on which the running daemon listens for its API, and how it answers a caller without certificate.
 
     `speaks` is `plain` (HTTP), `tls` (it serves anybody over TLS), `mutual_tls` (it refuses who has no certificate), or
@@ -157,7 +176,7 @@ class Listener(_Document):
     authorities: Annotated[tuple[Base64Bytes, ...], Field(max_length=100)] | None = None
 
 
-class ClientContext(_Document):
+class ClientContext(HostDocument):
     """A context of the Docker CLI in a user's home directory (docker context)."""
 
     name: HostText
@@ -166,7 +185,7 @@ class ClientContext(_Document):
     key: HostText | None = None  # path of its private key
 
 
-class DockerClient(_Document):
+class DockerClient(HostDocument):
     """How one user of the host has set up the Docker CLI: what lies in `~/.docker`, and nothing of its content."""
 
     user: HostText
@@ -177,7 +196,7 @@ class DockerClient(_Document):
     contexts: Annotated[tuple[ClientContext, ...], Field(max_length=100)] = ()
 
 
-class SudoLine(_Document):
+class SudoLine(HostDocument):
     """One line of the sudoers policy: `Defaults` that say which variables sudo keeps, or `@includedir DIRECTORY`."""
 
     path: HostText
@@ -185,7 +204,7 @@ class SudoLine(_Document):
     text: HostText
 
 
-class LoginEnvironment(_Document):
+class LoginEnvironment(HostDocument):
     """Who hands the assignments of /etc/environment on, and what sudo keeps, from the programs' own files.
 
     `sudo` is `absent` where it is not installed, `unreadable` where `sudo_problem` says why its policy is not known.
@@ -198,7 +217,7 @@ class LoginEnvironment(_Document):
     sudo_lines: Annotated[tuple[SudoLine, ...], Field(max_length=250)] = ()  # in the order in which sudo takes them
 
 
-class AuditFacts(_Document):
+class AuditFacts(HostDocument):
     """The kernel's audit rules and state, and what loads them at boot.
 
     `scope` is `kernel` where auditctl answered, `container` where the host is in a container or another PID namespace
@@ -222,11 +241,12 @@ class AuditFacts(_Document):
     admin_space_left_action: HostText | None = None
 
 
-class HostFacts(_Document):
+class HostFacts(HostDocument):
     """The host itself."""
 
     python: HostText
     uid: int  # effective user id that observed: 0 sees everything
+    clock_ns: int | None = None  # its clock as it was observed, since 1970
     kernel: HostText = ""
     os: HostText = ""  # ID of os-release: debian, ubuntu, rhel...
     os_version: HostText = ""
@@ -235,7 +255,7 @@ class HostFacts(_Document):
     init: HostText = ""  # comm of PID 1
 
 
-class Observation(_Document):
+class Observation(HostDocument):
     """Everything that observe answered for one host."""
 
     format_version: Literal[1]
@@ -262,6 +282,8 @@ class Observation(_Document):
     docker_clients: Annotated[tuple[DockerClient, ...], Field(max_length=1000)] = ()
     login_environment: LoginEnvironment | None = None
     audit: AuditFacts | None = None
+    state: OwnState | None = None  # null: not known to the version that answered
+    transactions: OwnTransactions | None = None  # null: not asked for
     problems: Annotated[tuple[HostText, ...], Field(max_length=1000)] = ()  # what observe itself could not do, for -v
 
 

@@ -72,12 +72,16 @@ class StagedRules:
 
 @dataclass(frozen=True)
 class StagedRestart:
-    """A unit whose process is older than what lies on disk; `rests_on` are the files that it shall read anew."""
+    """A unit whose process is older than what lies on disk; `rests_on` are the files that it shall read anew.
+
+    `do` is `reload` where its running process can read all of that, so that nothing stops.
+    """
 
     group: str
     controls: tuple[str, ...]
     why: str
     rests_on: tuple[str, ...] = ()
+    do: Literal["restart", "reload"] = "restart"
 
 
 @dataclass
@@ -224,20 +228,34 @@ class Overlay:
         )
 
     def activate(self, group: str, step: Step) -> None:
-        """Ask for an activation step of `group`'s transaction, once."""
+        """Ask for an activation step of `group`'s transaction, once; a unit that is restarted is not reloaded too."""
+        if step.do == "reload" and Step(do="restart", unit=step.unit) in self.steps.get(group, ()):
+            return
+        if step.do == "restart":
+            less = Step(do="reload", unit=step.unit)
+            self.steps[group] = tuple(other for other in self.steps.get(group, ()) if other != less)
         _add(self.steps, group, step)
 
-    def restart(self, control: str, group: str, unit: str, why: str, rests_on: Iterable[str] = ()) -> None:
+    def restart(
+        self,
+        control: str,
+        group: str,
+        unit: str,
+        why: str,
+        rests_on: Iterable[str] = (),
+        do: Literal["restart", "reload"] = "restart",
+    ) -> None:
         """Stage a restart of `unit` as a change of its own: its files are right, and its process has not read them.
 
         `why` says in words what the process does not know yet, for a preview. What is at `rests_on` must still be what
-        was observed when the restart comes.
+        was observed when the restart comes. With `do` it is a reload, unless somebody wants a restart.
         """
-        before = self.restarts.get(unit, StagedRestart(group, (), why))
+        before = self.restarts.get(unit, StagedRestart(group, (), why, do=do))
         controls = dict.fromkeys((*before.controls, control))
         files = dict.fromkeys((*before.rests_on, *rests_on))
-        self.restarts[unit] = replace(before, controls=tuple(controls), rests_on=tuple(files))
-        self.activate(group, Step(do="restart", unit=unit))
+        more = do if before.do == "reload" else before.do
+        self.restarts[unit] = replace(before, controls=tuple(controls), rests_on=tuple(files), do=more)
+        self.activate(group, Step(do=do, unit=unit))
 
     def validate(self, group: str, step: Step) -> None:
         """Ask for a validation of `group`'s transaction before its activation, once."""

@@ -64,14 +64,15 @@ class State(_Document):
 class Change(_Document):
     """One path's, or one kernel audit rule's, way from before to after, with the controls that ask for it.
 
-    `what` is `content`, `access`, `create`, `remove`, `key`, `audit_rule` or `restart`. For audit rules `path` is the
-    rules file that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl. `details` say
-    in words what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public digest. A
-    `restart` is for a process that is older than its files: `path` is its unit, `details` say what it has not read.
+    `what` is `content`, `access`, `create`, `remove`, `key`, `audit_rule`, `restart` or `reload`. For audit rules
+    `path` is the rules file that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl.
+    `details` say in words what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public
+    digest. A `restart` (or a `reload`, where its process can read that as it runs) is for a process that is older than
+    its files: `path` is its unit, `details` say what it has not read.
     """
 
     controls: tuple[str, ...]
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart", "reload"]
     path: str
     before: State
     after: State
@@ -224,6 +225,27 @@ class HostError(_Document):
     message: str
 
 
+class Alert(_Document):
+    """What must be said of a host before all else, harmless to show.
+
+    `open`: a transaction was interrupted and waits to be rolled back; `broken`: nothing is changed there until a person
+    releases it; `changing`: a run changes it right now; `recovered`: its newest transaction was rolled back by what
+    found its journal; `unseen`: its journal could not be looked at. For a rollback also `nothing`: there is nothing of
+    that run to take back, and why; `refused`: what of it is not taken back.
+    """
+
+    kind: Literal["open", "broken", "changing", "recovered", "unseen", "nothing", "refused"]
+    text: str
+
+
+class Undo(_Document):
+    """What a plan takes back: one run, or what some of its controls asked for; `force`: whoever changed it since."""
+
+    run: str
+    controls: tuple[str, ...] = ()  # empty: all
+    force: bool = False
+
+
 class HostPlan(_Document):
     """One host's part of the plan. `error` is set where it could not be observed; its verdicts are then unknown."""
 
@@ -234,14 +256,19 @@ class HostPlan(_Document):
     transactions: tuple[Transaction, ...] = ()  # what this call is permitted to do
     held: tuple[Transaction, ...] = ()  # what would be done with more consent, on top of `transactions`
     notes: tuple[str, ...] = ()  # what a preview must say beside its bytes
+    alerts: tuple[Alert, ...] = ()  # what every preview says first
 
 
 class Plan(_Document):
-    """Every host's verdicts and transactions for one selection of controls."""
+    """Every host's verdicts and transactions for one selection of controls; or, with `undo`, what takes a run back.
+
+    Then there are no verdicts, and what is held needs force or a person.
+    """
 
     format_version: Literal[1] = 1
     controls: tuple[str, ...]
     hosts: tuple[HostPlan, ...]
+    undo: Undo | None = None
 
     @property
     def digest(self) -> str:

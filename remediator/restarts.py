@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
 
@@ -70,8 +70,8 @@ class RestartPolicy:
 
     mode: RestartMode = "ask"
     windows: tuple[Window, ...] = ()
-    before: tuple[Command, ...] = field(default=())
-    after: tuple[Command, ...] = field(default=())
+    before: tuple[Command, ...] = ()
+    after: tuple[Command, ...] = ()
     seconds: int = HOOK_SECONDS
 
     @property

@@ -120,20 +120,30 @@ def apply(
     targets = tuple(host for host in plan.hosts if host.transactions)
     if not targets:
         return _end(Report(plan, "nothing_permitted"), approach.threshold, view)
-    if not consent(_question(targets)):
+    if not consent(_question(targets, plan)):
         view.applied(Report(plan, "declined"))
         code = exit_codes.of_apply(plan, {}, approach.threshold)
         return exit_codes.first_that_applies((code, ExitCode.DRIFT))
     return _change(prospect, targets, approach, view, carrier)
 
 
-def _question(targets: tuple[HostPlan, ...]) -> str:
+def show(prospect: Prospect, view: View) -> ExitCode:
+    """Show what takes a run back, and end there: 1 where there is something to take back."""
+    plan = prospect.plan
+    view.previewed(plan)
+    view.applied(Report(plan, "previewed"))
+    due = [ExitCode.DRIFT for host in plan.hosts if host.transactions]
+    return exit_codes.first_that_applies((exit_codes.of_apply(plan, {}, Threshold()), *due))
+
+
+def _question(targets: tuple[HostPlan, ...], plan: Plan) -> str:
     """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
     changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
     units = [unit for host in targets for unit in {unit for each in host.transactions for unit in each.restarts}]
     restarts = [f"{unit} on {_count(units.count(unit), 'host')}" for unit in sorted(set(units))]
     said = f" (restarts {', '.join(restarts)})" if restarts else ""
-    return f"Apply {_count(changes, 'change')} to {_count(len(targets), 'host')}{said}?"
+    verb, where = ("Apply", "to") if plan.undo is None else ("Roll back", "on")
+    return f"{verb} {_count(changes, 'change')} {where} {_count(len(targets), 'host')}{said}?"
 
 
 def _end(report: Report, threshold: Threshold, view: View) -> ExitCode:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from remediator.errors import HostError, UsageError
 from remediator.plan import HostError as PlanError
-from remediator.plan import HostPlan, HostResult
+from remediator.plan import HostPlan, HostResult, Undo
 from remediator.policy import Policy
 
 _FILE = "session.json"
@@ -29,13 +29,15 @@ _STOP = "stop"
 class Session(BaseModel):
     """One call of ansible-playbook. `request` is observe's request; the policy is the command line's.
 
-    In mode `keys` every host makes a key and a signing request, and `request` asks for them afterwards.
+    In mode `keys` every host makes a key and a signing request, and `request` asks for them afterwards. In mode
+    `recover` hosts put back what was interrupted, and lose the broken mark where `released` names them; in mode `purge`
+    they lose all that we keep there. In mode `rollback` what `undo` names is taken back, as the approved plans have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format_version: Literal[1] = 1
-    mode: Literal["observe", "apply", "keys"]
+    mode: Literal["observe", "apply", "keys", "rollback", "recover", "purge"]
     request: str
     controls: tuple[str, ...] = ()
     run: str = ""
@@ -44,7 +46,9 @@ class Session(BaseModel):
     allow: tuple[str, ...] = ()
     waivers: dict[str, str] = {}
     roots: tuple[str, ...] = ()
+    released: tuple[str, ...] = ()
     tls_store: str = ""  # the private CA's directory, as the driver knows it
+    undo: Undo | None = None
 
     @property
     def policy(self) -> Policy:

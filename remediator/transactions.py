@@ -39,10 +39,10 @@ def build_transactions(overlay: Overlay, base: Overlay | None = None) -> tuple[T
             groups.setdefault(restart.group, []).append(restart)
     paths = {id(staged): path for path, staged in overlay.files.items()}
     paths.update((id(restart), unit) for unit, restart in overlay.restarts.items())
-    return tuple(_transaction(name, groups[name], overlay, base, paths) for name in sorted(groups, key=_order))
+    return tuple(_transaction(name, groups[name], overlay, base, paths) for name in sorted(groups, key=group_order))
 
 
-def _order(group: str) -> tuple[int, str, int]:
+def group_order(group: str) -> tuple[int, str, int]:
     """Where a group comes: `files-2` right after `files`, whose directories it lies below."""
     first, _, depth = group.partition("-")
     place = _GROUP_ORDER.index(first) if first in _GROUP_ORDER else len(_GROUP_ORDER)
@@ -87,8 +87,8 @@ def _transaction(
     # Units are read anew before anything starts from them, whoever asked first.
     activation = tuple(sorted(overlay.steps.get(group, ()), key=lambda step: step.do != "daemon_reload"))
     validation += overlay.validations.get(group, ())
-    impact = _impact(activation, overlay.seen.docker) if activation else overlay.impacts.get(group, Impact())
-    probe += [*_health(activation, impact, overlay.seen.docker), *overlay.probes.get(group, ())]
+    impact = impact_of(activation, overlay.seen.docker) if activation else overlay.impacts.get(group, Impact())
+    probe += [*health_probes(activation, impact, overlay.seen.docker), *overlay.probes.get(group, ())]
     return Transaction(
         group=group,
         changes=tuple(changes),
@@ -101,16 +101,18 @@ def _transaction(
     )
 
 
-def _health(activation: tuple[Step, ...], impact: Impact, docker: DockerFacts | None) -> list[Step]:
-    """Probes of the services that the activation restarts; Docker must answer, and its containers must run again.
+def health_probes(activation: tuple[Step, ...], impact: Impact, docker: DockerFacts | None) -> list[Step]:
+    """Probes of the services that the activation touches; Docker must answer, and its containers must run again.
 
     Those that were shown as not coming back are named too: before it begins, commit looks for others.
     """
-    units = dict.fromkeys(step.unit for step in activation if step.do == "restart" and step.unit)
+    units = dict.fromkeys(step.unit for step in activation if step.do in ("reload", "restart") and step.unit)
     probes = [Step(do="unit_active", unit=unit) for unit in units]
     if "docker.service" in units:
+        probes.append(Step(do="docker_ping"))
+    if Step(do="restart", unit="docker.service") in activation:
         back = tuple(_fates(docker)["back"])
-        probes += [Step(do="docker_ping"), *([Step(do="containers", names=back)] if back else [])]
+        probes += [Step(do="containers", names=back)] if back else []
         probes.append(Step(do="stays_down", names=impact.stays_down or None))
     return probes
 
@@ -133,7 +135,7 @@ def _rules_change(rules: StagedRules) -> Change:
 def _restart_change(unit: str, restart: StagedRestart) -> Change:
     nothing = State(type="missing")
     return Change(
-        controls=restart.controls, what="restart", path=unit, before=nothing, after=nothing, details=(restart.why,)
+        controls=restart.controls, what=restart.do, path=unit, before=nothing, after=nothing, details=(restart.why,)
     )
 
 
@@ -243,12 +245,12 @@ def _file_actions(path: str, staged: Staged) -> list[Action]:
     return actions
 
 
-def _impact(activation: tuple[Step, ...], docker: DockerFacts | None) -> Impact:
+def impact_of(activation: tuple[Step, ...], docker: DockerFacts | None) -> Impact:
     """What the activation costs; a restart of Docker names what stops, and what does not come back and why."""
     units = tuple(dict.fromkeys(step.unit for step in activation if step.unit))
     if not any(step.do == "restart" for step in activation):
-        text = "reloads systemd's unit files; nothing restarts" if activation else ""
-        return Impact(level="reload", text=text, units=units) if activation else Impact()
+        text = f"has {', '.join(units)} read its configuration again" if units else "reloads systemd's unit files"
+        return Impact(level="reload", text=f"{text}; nothing restarts", units=units) if activation else Impact()
     text = f"restarts {', '.join(units)}"
     fates = _fates(docker) if "docker.service" in units else {}
     said = [f"{', '.join(names)} {_FATES[fate]}" for fate, names in fates.items() if names]

@@ -18,11 +18,13 @@ from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleE
 from ansible.plugins.action import ActionBase
 
 try:
-    from remediator import ansible_errors, ansible_result, harden, wire
+    from remediator import ansible_errors, ansible_result, errand, harden, wire
     from remediator.catalogue import load_catalogue
     from remediator.child_processes import end_children
+    from remediator.commit_documents import Order
     from remediator.errors import HostError, RemediatorError
     from remediator.history import new_ulid
+    from remediator.plan import Undo
     from remediator.policy import Policy
     from remediator.session import SessionDirectory
     from remediator.ssh_settings import host_key_refusal
@@ -33,14 +35,21 @@ else:
     MISSING = None
 
 ARGUMENTS = {
-    name: {"type": "list", "elements": "str", "default": []} for name in ("roles", "controls", "skip_controls")
+    **{name: {"type": "list", "elements": "str", "default": []} for name in ("roles", "controls", "skip_controls")},
+    "rollback": {"type": "str"},
+    "force": {"type": "bool", "default": False},
 }
+# Of a run whose id is given in full: which run is `last`, or which one a part of an id names, only a fleet can tell.
+RUN = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\Z")
 # Before all others, because of each option ssh takes the first. `ask` and `accept-new` are for a person at a terminal;
 # a shared connection may have been opened by somebody who did not check the host's key.
 SSH_ARGUMENTS = "-o ForwardAgent=no -o StrictHostKeyChecking=yes -o ControlMaster=no -o ControlPath=none"
 # A host that never stops talking must exhaust its own worker process, not the controller.
 MEMORY = 2 * 1024**3
 SSH_OPTIONS = ("ssh_args", "ssh_common_args", "ssh_extra_args")
+# A link that is dead is noticed within a minute, so that a commit's outcome is asked for again. A user's own wins.
+ALIVE_ARGUMENTS = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+ALIVE = re.compile(r"ServerAlive(Interval|CountMax)", re.IGNORECASE)
 UNCHECKED = re.compile(r"StrictHostKeyChecking[ =]+[\"']?(no|off|false)\b", re.IGNORECASE)
 
 
@@ -51,6 +60,9 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_async = False
     _supports_diff = True
+    # Of the last exchange: whether it failed in the connection plugin, and whether the host was not even reached.
+    _lost = False
+    _unreached = False
 
     def run(self, tmp=None, task_vars=None):
         """Observe; then preview, apply, or leave the answer for the driver."""
@@ -66,6 +78,8 @@ class ActionModule(ActionBase):
         try:
             with self._bounded():
                 result.update(self._work(arguments))
+        except HostError as failure:
+            raise (AnsibleConnectionFailure if self._unreached else AnsibleActionFail)(str(failure)) from None
         except RemediatorError as failure:
             raise AnsibleActionFail(str(failure)) from None
         return result
@@ -74,44 +88,72 @@ class ActionModule(ActionBase):
         session_file = self._value("remediator_session")
         directory, session = SessionDirectory.open(session_file) if session_file else (None, None)
         if session is not None and session.mode == "observe":
-            harden.observe_for_driver(directory, session, self._host, self._driven)
+            harden.observe_for_driver(directory, session, self._host, self._exchange)
             return {"changed": False}
         if session is not None and session.mode == "keys":
-            harden.make_key_for_driver(directory, session, self._host, self._driven)
+            harden.make_key_for_driver(directory, session, self._host, self._exchange)
+            return {"changed": True}
+        if session is not None and session.mode in ("recover", "purge"):
+            errand.run_for_driver(directory, session, self._host, self._exchange)
             return {"changed": True}
         catalogue = load_catalogue()
         variables = {**catalogue.defaults, **self._own(catalogue.defaults)}
         if session is not None:
             chosen = catalogue.select(controls=session.controls)
-            target = self._target(self._driven, chosen, session.policy, variables, Path(session.tls_store))
+            store = Path(session.tls_store)
+            target = self._target(chosen, session.policy, variables, store, session.undo)
             return ansible_result.driven_result(harden.apply_for_driver(directory, session, target))
-        chosen = catalogue.select(arguments["roles"], arguments["controls"], arguments["skip_controls"])
+        undo = self._undo(arguments, catalogue)
+        words = () if undo else (arguments["roles"], arguments["controls"], arguments["skip_controls"])
+        chosen = catalogue.select(*words)
         # Nobody is asked here, neither in check mode, which shows what an apply would do, nor in that apply.
-        target = self._target(self._exchange, chosen, Policy(asks=False), variables, store_directory())
+        target = self._target(chosen, Policy(asks=False), variables, store_directory(), undo)
+        order = Order(new_ulid(), who(), self._task.get_name(), undo.run if undo else "")
         if self._task.check_mode:
-            return ansible_result.preview_result(harden.preview(target))
-        order = harden.Order(new_ulid(), who(), self._task.get_name())
-        return ansible_result.applied_result(*harden.apply(target, order))
+            plan = harden.preview(target)
+            told = ansible_result.preview_result(plan)
+        else:
+            plan, result = harden.apply(target, order)
+            told = ansible_result.applied_result(plan, result)
+        return ansible_result.with_refusals(told, target.left_out(plan), self._task.check_mode) if undo else told
 
-    def _target(self, exchange, chosen, policy, variables, store):
+    def _undo(self, arguments, catalogue):
+        """What the task takes back; None where it hardens."""
+        run = arguments["rollback"]
+        if run is None:
+            return None
+        if RUN.match(run) is None:
+            raise AnsibleActionFail(
+                f"rollback: {run!r} is no run. Give the whole id that `remediate transactions` lists, of 26 letters "
+                "and digits."
+            )
+        if arguments["roles"] or arguments["skip_controls"]:
+            raise AnsibleActionFail("rollback goes with controls and force, and with nothing else that selects.")
+        named = [name for word in arguments["controls"] for name in sorted(catalogue.ids(word)) or [word]]
+        return Undo(run=run, controls=tuple(named), force=arguments["force"])
+
+    def _target(self, chosen, policy, variables, store, undo=None):
         address = self._value("ansible_host") or self._host
-        return harden.Target(self._host, str(address), store, exchange, chosen, policy, variables)
-
-    def _driven(self, program, request, secret=b""):
-        """An exchange whose every failure is the host's own answer, so that the driver gets it whole."""
-        try:
-            return self._exchange(program, request, secret)
-        except AnsibleError as failure:
-            default = "unreachable" if isinstance(failure, AnsibleConnectionFailure) else "answer"
-            raise ansible_errors.host_error(self._host, str(failure), default) from None
+        given = (self._host, str(address), store, self._exchange, chosen, policy, variables)
+        return harden.Target(*given) if undo is None else harden.UndoTarget(*given, undo)
 
     def _exchange(self, program, request, secret=b""):
+        """An exchange whose every failure is the host's own answer; the next one begins with a new connection."""
+        try:
+            return self._send(program, request, secret)
+        except AnsibleError as failure:
+            self._lost, self._unreached = True, isinstance(failure, AnsibleConnectionFailure)
+            default = "unreachable" if self._unreached else "answer"
+            raise ansible_errors.host_error(self._host, str(failure), default) from None
+
+    def _send(self, program, request, secret):
         """Run one of our programs on the host through the task's connection and become plugins.
 
         `secret` is a private key (PEM) that no document may hold; it goes the way of the request, on standard input.
         """
         marker = wire.new_marker()
         self._settle()
+        self._connect_anew()
         context = self._connection._play_context
         was_quiet = context.no_log
         context.no_log = True  # -vvv would print the observation, or a key
@@ -128,6 +170,14 @@ class ActionModule(ActionBase):
             return wire.read_answer(self._host, stdout, marker, answer["rc"], stderr)
         except HostError as failure:
             raise ansible_errors.explained(failure, answer["stderr"]) from None
+
+    def _connect_anew(self):
+        """Let go of a connection that failed: a plugin that keeps one would go on failing on it."""
+        self._unreached = False
+        if self._lost:
+            self._lost = False
+            with contextlib.suppress(AnsibleError, NotImplementedError):
+                self._connection.reset()
 
     def _settle(self):
         """Connection options that are not a matter of taste here. A plugin without one of them is left alone."""
@@ -147,7 +197,9 @@ class ActionModule(ActionBase):
         if "ssh_args" in options:
             arguments = self._connection.get_option("ssh_args") or ""
             if not arguments.startswith(SSH_ARGUMENTS):
-                self._connection.set_option("ssh_args", f"{SSH_ARGUMENTS} {arguments}".strip())
+                given = " ".join(self._connection.get_option(name) or "" for name in SSH_OPTIONS if name in options)
+                ours = SSH_ARGUMENTS if ALIVE.search(given) else f"{SSH_ARGUMENTS} {ALIVE_ARGUMENTS}"
+                self._connection.set_option("ssh_args", f"{ours} {arguments}".strip())
 
     def _own(self, names):
         """The host's own values of the roles' variables and of remediator's policy, as plain values.

@@ -16,8 +16,12 @@ description:
     makes the permitted changes as transactions that are validated, activated, probed, and put back where they fail.
   - One task takes all selected roles at once, so that changes to one file, or that need one restart, join.
   - Only changes of fix class C(safe) are made unless the variable C(remediator_allow) names a role, a control, or
-    C(guarded). The variable C(remediator_policy) may hold C(waivers) (control id to reason) and C(roots) (further
-    directories below which files may be changed).
+    C(guarded). The variable C(remediator_policy) may hold C(waivers) (control id to reason), C(roots) (further
+    directories below which files may be changed), C(restarts) (V(ask), V(never), V(window) or V(always)), C(window)
+    (times in UTC such as V(Sun 02:00-04:00)), and C(before_restart) and C(after_restart) (commands of the controller,
+    each a list of words, with a deadline of C(hook_seconds)).
+  - A change that needs a restart which must not be made now is held back whole. A playbook has nobody to ask, so
+    V(ask), the default, holds it; set C(restarts) to V(always), or to V(window), to have it made.
   - Nothing is installed or left on the host for a preview; it needs Python 3.6 or newer there.
 options:
   roles:
@@ -39,6 +43,17 @@ options:
     type: list
     elements: str
     default: []
+  rollback:
+    description:
+      - Take this run back instead of hardening, by its whole id as C(remediate transactions) lists it.
+      - What a later run or somebody else changed since is refused, by name. O(controls) then limits it to the paths
+        that these controls asked for.
+    type: str
+  force:
+    description:
+      - With O(rollback), take back what was changed since, too.
+    type: bool
+    default: false
 requirements:
   - the Python package C(remediator) on the controller
 attributes:
@@ -78,6 +93,10 @@ EXAMPLES = r"""
     skip_controls: [docker.audit.data-root]
   vars:
     remediator_allow: [docker_audit]
+
+- name: Take one run back
+  remediator.hardening.harden:
+    rollback: 01JDQ3V8N6T0M5S2R4W9XK7YZB
 """
 
 RETURN = r"""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import click
@@ -44,16 +43,4 @@ def apply(**chosen: Any) -> int:
 
     from remediator.ansible import apply_plan
 
-    return run.apply(prospect, approach, view, _yes if chosen["yes"] else _ask, apply_plan)
-
-
-def _yes(_question: str) -> bool:
-    return True
-
-
-def _ask(question: str) -> bool:
-    """The user's answer; nothing, or the end of the input, is no. Raises UsageError without a terminal to ask at."""
-    if not sys.stdin.isatty():
-        raise UsageError("There is no terminal to ask at, so nothing was changed. Add --yes to approve beforehand.")
-    click.echo(f"{question} [y/N] ", err=True, nl=False)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return run.apply(prospect, approach, view, options.consent(chosen), apply_plan)

@@ -17,6 +17,10 @@ from remediator.errors import HostError, LockedError, RemediatorError, UsageErro
 VERBS = {
     "check": "Preview: every verdict, and the exact bytes that would change.",
     "apply": "Show the preview, ask, and make exactly that change.",
+    "rollback": "Show what takes a run back, ask, and do exactly that.",
+    "transactions": "List what was done to each host, as its own journal has it.",
+    "recover": "Put back what was interrupted on hosts.",
+    "purge": "Take our traces off hosts; the hardening stays.",
     "controls": "List the controls, or explain one.",
     "tls": "Make certificates for Docker daemons and their clients.",
     "schema": "Print the JSON Schema of what --format json prints.",

@@ -111,6 +111,25 @@ def listing_options(command: _Command) -> _Command:
     return _FORMAT(_VERBOSE(command))
 
 
+_YES = click.option("--yes", is_flag=True, help="Do not ask: yes.")
+_REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the run's record.")
+
+
+def errand_options(command: _Command) -> _Command:
+    """What verbs share that change hosts in another way than an apply does."""
+    return _YES(_REASON(command))
+
+
+def require_consent(verb: str, chosen: Mapping[str, Any]) -> None:
+    """Raises UsageError where hosts are not named, or nobody sees what there would be to approve."""
+    if not chosen["sources"]:
+        raise UsageError(f"{verb} changes hosts, so it wants them named: -i INVENTORY (this machine is -i localhost,).")
+    if chosen["output"] == "json" and not chosen["yes"]:
+        raise UsageError(
+            "With --format json nobody sees what there is to approve: look without it first, then add --yes."
+        )
+
+
 batch_options: tuple[Callable[[_Command], _Command], ...] = (
     click.option(
         "--serial",
@@ -127,6 +146,37 @@ batch_options: tuple[Callable[[_Command], _Command], ...] = (
         help="Stop when more of a batch's hosts than this failed.",
     ),
 )
+
+
+_CONTROLS = _SELECTION[1]
+
+
+def rollback_options(command: _Command) -> _Command:
+    """What is taken back, over whose changes, and how."""
+    own = (
+        _CONTROLS,
+        click.option("--force", is_flag=True, help="Take back what was changed since, too."),
+        click.option("--check", is_flag=True, help="Only show it: change nothing."),
+        click.option("--yes", is_flag=True, help="Do not ask: yes."),
+        *batch_options,
+        click.option("--reason", default="", metavar="TEXT", help="Why, for the run's record."),
+    )
+    for option in reversed(own):
+        command = option(command)
+    return command
+
+
+def consent(chosen: Mapping[str, Any]) -> Callable[[str], bool]:
+    """What answers the question whether to go on: `--yes`, or the user at the terminal."""
+    return (lambda _question: True) if chosen["yes"] else _answer
+
+
+def _answer(question: str) -> bool:
+    """The user's answer; nothing, or the end of the input, is no. Raises UsageError without a terminal to ask at."""
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal to ask at, so nothing was changed. Add --yes to approve beforehand.")
+    click.echo(f"{question} [y/N] ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def access(chosen: Mapping[str, Any], sources: tuple[str, ...]) -> Access:

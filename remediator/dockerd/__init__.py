@@ -8,7 +8,14 @@ Latin-1 until it is a value: so a character is a byte, and an offset in the text
 
 from __future__ import annotations
 
-from remediator.dockerd.configuration import DROP_IN, DaemonConfiguration, Given, needs, read_configuration
+from remediator.dockerd.configuration import (
+    DROP_IN,
+    DaemonConfiguration,
+    Given,
+    needs,
+    other_variables,
+    read_configuration,
+)
 from remediator.dockerd.configure import Wanted, configure
 from remediator.dockerd.listen import normalise_listen
 
@@ -20,5 +27,6 @@ __all__ = [
     "configure",
     "needs",
     "normalise_listen",
+    "other_variables",
     "read_configuration",
 ]

@@ -185,6 +185,27 @@ def read_configuration(overlay: Overlay) -> DaemonConfiguration | str:
         return one_line(str(error), 1000)
 
 
+def other_variables(told: DaemonConfiguration, overlay: Overlay) -> dict[str, tuple[str, ...]]:
+    """The variables that dockerd is started with beside those in its command line, by the file that sets them.
+
+    What cannot be read is left out: it is nothing that dockerd is known to be told.
+    """
+    unit = overlay.seen.units.get(UNIT)
+    found: dict[str, dict[str, None]] = {}
+    try:
+        files = _unit_files(unit, overlay) if unit is not None else []
+        settings = [one for path in files for one in _service_settings(path, overlay)]
+        for setting in in_force(settings, "Environment"):
+            words = split_words(setting.value, escapes=True)
+            found.setdefault(setting.path, {}).update(dict.fromkeys(word.text.partition("=")[0] for word in words))
+        for setting in in_force(settings, "EnvironmentFile")[:_MOST_FILES]:
+            path = setting.value.removeprefix("-")
+            found.setdefault(path, {}).update(dict.fromkeys(_file_variables(path, overlay)))
+    except ValueError:
+        pass
+    return {path: tuple(name for name in names if name not in told.variables) for path, names in found.items()}
+
+
 def _read(overlay: Overlay) -> DaemonConfiguration:
     unit = overlay.seen.units.get(UNIT)
     if unit is None or unit.load != "loaded" or unit.fragment is None:

@@ -28,6 +28,8 @@ _SWITCHES = frozenset(("debug", "help", "version", "tls", "tlsverify"))
 _VALUED = frozenset(("host", "config-file", "tlscacert", "tlscert", "tlskey", *_SHORT.values())) - _SWITCHES
 # More than any daemon's command line has.
 _MOST_WORDS, _LONGEST = 1000, 256 * 1024
+# More than any word of switches has: each keeps what stands before it.
+_MOST_SWITCHES = 50
 _NUMBER = re.compile(r"-[0-9]+\Z")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
@@ -141,6 +143,8 @@ def _short(token: Token, following: Token | None) -> list[Flag]:
         raise ValueError(f"dockerd does not take the word {_shown(token.text)}")
     flags: list[Flag] = []
     for position, letter in enumerate(letters):
+        if position > _MOST_SWITCHES:
+            raise ValueError(f"{_shown(token.text)} has more switches than dockerd")
         name, rest = _SHORT.get(letter, ""), letters[position + 1 :]
         if not name:
             raise ValueError(f"the flag -{_shown(letter)} in {_shown(token.text)} is not known")

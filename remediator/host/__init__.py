@@ -16,9 +16,9 @@ _HERE = Path(__file__).parent
 _OWN_IMPORT = re.compile(r"^from (?:remediator\.host\S*|__future__) import (?:\([^)]*\)|.*)$", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^ *#.*\n", re.MULTILINE)
 _SERVE = "\nserve(MARKER, REQUEST, handle)\n"
-# Only what commits is given what came behind the request, a private key, which no document may hold; and the whole that
-# came, to hand it on.
-_SERVE_WHOLE = "\nserve(MARKER, REQUEST, lambda document: handle(document, SECRET, BODY))\n"
+# Only what commits is given what came behind the request (a private key, which no document may hold), and the whole
+# that it came in, to hand it on.
+_SERVE_WHOLE = "\nserve(MARKER, REQUEST, lambda document: begin(document, SECRET, Call(MARKER, BODY)))\n"
 Parts = tuple[str, ...]
 
 
@@ -39,16 +39,16 @@ def observe_program() -> bytes:
 @lru_cache(maxsize=1)
 def commit_program() -> bytes:
     """The program that commits: takes transactions, answers with their outcomes."""
-    from remediator.host.commit import PARTS
+    from remediator.host.commit import LATER, PARTS
 
-    return join(PARTS, serve=_SERVE_WHOLE)
+    return join(PARTS, LATER, serve=_SERVE_WHOLE)
 
 
 def join(parts: Parts, later: Mapping[str, Parts] | None = None, serve: str = _SERVE) -> bytes:
-    """The files `parts` (paths below host/, in order) as one program; `serve`, its end, calls the last one's `handle`.
+    """The files `parts` (paths below host/, in order) as one program; `serve`, its end, calls the last one's function.
 
     Groups of `later` travel as text that the program compiles when `load_later(group)` asks for it: compiling is most
-    of what a host pays, and most hosts need no more than one of them.
+    of what a host pays, and most processes need no more than one of them.
     """
     groups = "".join(f"LATER[{group!r}] = {_text(names)!r}\n" for group, names in (later or {}).items())
     return (_text(parts) + "\n" + groups + serve).encode("utf-8")

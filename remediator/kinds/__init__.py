@@ -9,6 +9,7 @@ from remediator.kinds.daemon_tls import DaemonTls
 from remediator.kinds.docker_client import DockerClientSetup
 from remediator.kinds.file_access import FileAccess
 from remediator.kinds.interface import Kind
+from remediator.kinds.process_current import ProcessCurrent
 from remediator.kinds.socket_access import SocketAccess
 
 KINDS: dict[str, Kind] = {
@@ -20,6 +21,7 @@ KINDS: dict[str, Kind] = {
         DaemonTls(),
         DockerClientSetup(),
         FileAccess(),
+        ProcessCurrent(),
         SocketAccess(),
     )
 }

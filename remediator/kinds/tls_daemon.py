@@ -8,6 +8,8 @@ from remediator.dockerd import DaemonConfiguration, Wanted, configure, normalise
 from remediator.dockerd import needs as configuration_needs
 from remediator.errors import UsageError
 from remediator.host.commit.roots import is_normal_path
+from remediator.kinds.daemon_restart import IN_PERSON as IN_PERSON
+from remediator.kinds.daemon_restart import UNIT, pending_reload, read_at_start
 from remediator.kinds.interface import Decision, Scope
 from remediator.kinds.tls_files import (
     GROUP,
@@ -19,7 +21,6 @@ from remediator.kinds.tls_files import (
     is_due,
     judge,
     offer,
-    place,
     tls_file_needs,
     tls_paths,
 )
@@ -28,10 +29,6 @@ from remediator.plan import Step
 from remediator.request import Needs
 from remediator.text import one_line
 
-UNIT = "docker.service"
-# What a fix waits for where a person must clear the way.
-IN_PERSON = "what the reason names"
-_SOCKET_UNIT = "docker.socket"
 # observe looks at no more of them.
 _MOST_ADDRESSES = 8
 
@@ -130,14 +127,8 @@ def _not_now(daemon: Daemon, scope: Scope) -> Hindrance | None:
     if not daemon.running:
         state = one_line(scope.seen.units[UNIT].active, 40)
         return Hindrance(f"{UNIT} is {state}, and only a daemon that is well is restarted: start it, then check again")
-    units = scope.seen.units
-    stale = [name for name in (UNIT, _SOCKET_UNIT) if name in units and units[name].need_daemon_reload]
-    if stale:
-        return Hindrance(
-            f"{' and '.join(stale)} changed on disk without a daemon-reload, so a restart would not start what is on "
-            "disk: run systemctl daemon-reload yourself, then check again"
-        )
-    return None
+    pending = pending_reload(scope.seen)
+    return Hindrance(pending) if pending else None
 
 
 def _stage(
@@ -153,7 +144,8 @@ def _stage(
     if overlay.files != before:
         overlay.activate(GROUP, Step(do="restart", unit=UNIT))
     else:
-        overlay.restart(control, GROUP, UNIT, why_restart, _read_at_start(daemon, overlay))
+        files = read_at_start(daemon.configuration, overlay, daemon.paths.all if daemon.configuration.tls else ())
+        overlay.restart(control, GROUP, UNIT, why_restart, files)
     _probe(daemon, overlay, due)
     return None
 
@@ -166,14 +158,6 @@ def _tell(control: str, daemon: Daemon, scope: Scope, overlay: Overlay) -> str:
     paths = daemon.paths
     wanted = Wanted(daemon.listen, paths.authority, paths.certificate, paths.key)
     return configure(control, scope, overlay, now, wanted)
-
-
-def _read_at_start(daemon: Daemon, overlay: Overlay) -> list[str]:
-    """The files that the daemon reads when it starts."""
-    unit, told = overlay.seen.units[UNIT], daemon.configuration
-    variables = [variable.path for variable in told.variables.values()]
-    files = [told.config_file, unit.fragment or told.line.path, *unit.drop_ins, *variables]
-    return [place(path, overlay) for path in (*files, *(daemon.paths.all if told.tls else ()))]
 
 
 def _probe(daemon: Daemon, overlay: Overlay, due: bool) -> None:

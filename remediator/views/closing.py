@@ -5,6 +5,7 @@ from __future__ import annotations
 from remediator.plan import HostPlan, HostResult, Plan, VerdictName
 from remediator.views.interface import Report
 from remediator.views.lines import Line, line
+from remediator.views.outcomes import broken_hosts
 from remediator.views.sections import consent_releases, runs_nothing
 
 
@@ -33,6 +34,11 @@ def after_lines(report: Report) -> list[Line]:
     lines = []
     after = [result.after for result in report.results.values() if result.after is not None]
     left = sum(1 for host in after for verdict in host.verdicts if verdict.verdict == "drifted" and verdict.permitted)
+    broken = broken_hosts(report)
+    if broken:
+        lines.append(
+            line(0, (f"BROKEN: {', '.join(broken)}", "bold white on red"), ". Look there first, as said above.")
+        )
     troubled = [host for host, result in report.results.items() if _troubled(result)]
     if troubled:
         lines.append(line(0, ("Not everything came through: ", "bold red"), f"look at {', '.join(troubled)}."))

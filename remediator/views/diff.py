@@ -12,6 +12,7 @@ _SIGNS = {
     "access": ("~", "yellow"),
     "key": ("+", "green"),
     "restart": ("~", "yellow"),
+    "reload": ("~", "yellow"),
 }
 
 
@@ -31,8 +32,8 @@ def change_lines(change: Change, indent: int) -> list[Line]:
 def access_words(change: Change) -> str:
     """`mode 0644 -> 0600, owner docker:root -> root:root`: what differs of mode and owner, or all of it if new."""
     before, after = change.before, change.after
-    if change.what == "restart":
-        return "restarted"
+    if change.what in ("restart", "reload"):
+        return f"{change.what}ed"
     if after.type == "missing":
         return "removed"
     if before.type == "missing":
@@ -61,9 +62,10 @@ def _rules(change: Change, indent: int) -> list[Line]:
     head = line(
         indent, ("~", "bold yellow"), " ", ("kernel audit rules", "bold"), f"  kept by {change.path}", wrap=False
     )
+    details = [line(indent + 2, (detail, "cyan")) for detail in change.details]
     removed = [line(indent + 2, (f"- {rule}", "red"), wrap=False) for rule in change.removed]
     added = [line(indent + 2, (f"+ {rule}", "green"), wrap=False) for rule in change.added]
-    return [head, *removed, *added]
+    return [head, *details, *removed, *added]
 
 
 def _mode(state: State) -> str:

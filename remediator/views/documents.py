@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from remediator.plan import FixClass, HostError, Impact, Outcome, Severity, VerdictName
+from remediator.plan import Alert, FixClass, HostError, Impact, Outcome, Severity, VerdictName
 
 
 class _Part(BaseModel):
@@ -34,7 +34,7 @@ class ChangeDocument(_Part):
     """One path's way from before to after, or a list of kernel audit rules, or a restart (then the path is a unit)."""
 
     path: str
-    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart"]
+    what: Literal["content", "access", "create", "remove", "key", "audit_rule", "restart", "reload"]
     controls: tuple[str, ...] = Field(description="The controls that ask for it.")
     before: StateDocument
     after: StateDocument
@@ -74,6 +74,7 @@ class HostDocument(_Part):
     verdicts: tuple[VerdictDocument, ...]
     changes: tuple[ChangeDocument, ...]
     notes: tuple[str, ...]
+    alerts: tuple[Alert, ...] = Field(description="What must be said first: interrupted, broken, being changed...")
 
 
 class OutcomeDocument(_Part):
@@ -123,6 +124,23 @@ class ApplyDocument(_Part):
     hosts: tuple[AppliedHostDocument, ...]
 
 
+class RollbackDocument(_Part):
+    """What `remediate rollback --format json` prints. Its hosts have no verdicts; what is held is refused."""
+
+    format_version: Literal[1] = 1
+    document: Literal["rollback"] = "rollback"
+    undoes: str = Field(description="The run that is taken back.")
+    force: bool = Field(description="Over what was changed since, too.")
+    plan: str = Field(description="Digest of the plan that was previewed.")
+    ended: Literal["nothing_permitted", "declined", "applied", "previewed"]
+    run: str | None = Field(description="ULID of the rollback itself; null when nothing was begun.")
+    who: str | None
+    reason: str
+    record: str | None = Field(description="The run's record on the controller.")
+    controls: tuple[str, ...] = Field(description="It was limited to what these asked for; empty: all.")
+    hosts: tuple[AppliedHostDocument, ...]
+
+
 class ControlDocument(_Part):
     """One control of the catalogue."""
 
@@ -153,9 +171,20 @@ def json_schema() -> dict[str, Any]:
     # Where they are made, so that a check need not load what they rest on.
     from remediator.tls.listing import TlsDocument
     from remediator.views.issue import IssueDocument
+    from remediator.views.purge import PurgeDocument
+    from remediator.views.recovery import RecoverDocument
+    from remediator.views.transactions import TransactionsDocument
 
     documents: Any = Annotated[
-        CheckDocument | ApplyDocument | ControlsDocument | IssueDocument | TlsDocument,
+        CheckDocument
+        | ApplyDocument
+        | RollbackDocument
+        | TransactionsDocument
+        | RecoverDocument
+        | PurgeDocument
+        | ControlsDocument
+        | IssueDocument
+        | TlsDocument,
         Field(discriminator="document"),
     ]
     schema = TypeAdapter(documents).json_schema(mode="serialization")

@@ -73,12 +73,14 @@ def _group_line(held: bool, group: str, impact: Impact, pieces: Sequence[ChangeP
     if not held:
         ending = "" if impact.text else ", nothing restarts"
         return line(2, (group, "bold yellow"), (f"  {changes}{ending}", "dim"))
+    if not any(piece.verdicts for piece in pieces):  # of a rollback, which has none
+        return line(2, (group, "bold magenta"), (f"  {changes} refused", "magenta"))
     ways = ", ".join(dict.fromkeys(_way(verdict) for piece in pieces for verdict in piece.verdicts))
     return line(2, (group, "bold magenta"), (f"  {changes} held back", "magenta"), ", released by ", (ways, "bold"))
 
 
 def _way(verdict: Verdict) -> str:
-    """What would release it, and with it what its role has of the same sort."""
+    """What would release it, and with it what its role has of the same sort; on a broken host, only its release."""
     consent = f"--allow {verdict.role}"
     if consent_releases(verdict):
         return consent

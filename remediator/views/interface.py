@@ -16,6 +16,7 @@ from remediator.plan import HostResult, Plan
 
 if TYPE_CHECKING:
     from remediator.catalogue import Control
+    from remediator.held import HeldTransactions
     from remediator.threats import Threat
 
 
@@ -24,11 +25,12 @@ class Report:
     """How an apply ended.
 
     `nothing_permitted`: there was nothing that it was allowed to do; `declined`: the answer was no; `applied`: it was
-    carried out, and `results` has every host that was asked to change, `run` the run's ULID, `record` its file.
+    carried out, and `results` has every host that was asked to change, `run` the run's ULID, `record` its file;
+    `previewed`: a rollback that was to be shown only.
     """
 
     plan: Plan
-    ended: Literal["nothing_permitted", "declined", "applied"]
+    ended: Literal["nothing_permitted", "declined", "applied", "previewed"]
     results: Mapping[str, HostResult] = field(default_factory=dict)
     run: str | None = None
     who: str | None = None
@@ -53,6 +55,9 @@ class View(Protocol):
 
     def applied(self, report: Report) -> None:
         """How an apply ended."""
+
+    def transactions(self, fleet: Sequence[HeldTransactions]) -> None:
+        """What each host's journal holds."""
 
     def listed(self, controls: Sequence[Control]) -> None:
         """The catalogue."""

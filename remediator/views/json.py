@@ -19,6 +19,7 @@ from remediator.views.documents import (
     ControlsDocument,
     HostDocument,
     OutcomeDocument,
+    RollbackDocument,
     StateDocument,
     VerdictDocument,
 )
@@ -28,6 +29,7 @@ from remediator.views.progress import apply_progress, sweep_progress
 
 if TYPE_CHECKING:
     from remediator.catalogue import Control
+    from remediator.held import HeldTransactions
     from remediator.threats import Threat
 
 
@@ -56,18 +58,27 @@ class JsonView:
 
     def applied(self, report: Report) -> None:
         """See View."""
-        self._print(
-            ApplyDocument(
-                plan=report.plan.digest,
-                ended=report.ended,
-                run=report.run,
-                who=report.who,
-                reason=report.reason,
-                record=None if report.record is None else str(report.record),
-                controls=report.plan.controls,
-                hosts=tuple(_applied_host(host, report.results.get(host.host)) for host in report.plan.hosts),
-            )
-        )
+        plan = report.plan
+        told = {
+            "plan": plan.digest,
+            "ended": report.ended,
+            "run": report.run,
+            "who": report.who,
+            "reason": report.reason,
+            "record": None if report.record is None else str(report.record),
+            "controls": plan.controls if plan.undo is None else plan.undo.controls,
+            "hosts": tuple(_applied_host(host, report.results.get(host.host)) for host in plan.hosts),
+        }
+        if plan.undo is None:
+            self._print(ApplyDocument.model_validate(told))
+        else:
+            self._print(RollbackDocument(**told, undoes=plan.undo.run, force=plan.undo.force))
+
+    def transactions(self, fleet: Sequence[HeldTransactions]) -> None:
+        """See View."""
+        from remediator.views.transactions import transactions_document
+
+        self._print(transactions_document(fleet))
 
     def listed(self, controls: Sequence[Control]) -> None:
         """See View."""
@@ -99,6 +110,7 @@ def _host(host: HostPlan) -> HostDocument:
         verdicts=tuple(VerdictDocument.model_validate(verdict.model_dump()) for verdict in host.verdicts),
         changes=tuple(changes),
         notes=host.notes,
+        alerts=host.alerts,
     )
 
 

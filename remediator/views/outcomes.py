@@ -20,16 +20,46 @@ _WORDS: dict[Outcome, tuple[str, str]] = {
 
 
 def outcome_lines(report: Report) -> list[Line]:
-    """A line for each transaction of each host, with the reason and the service's log where it did not come through."""
-    lines = [line(0, ("What was done", "bold")), BLANK]
+    """A line for each transaction of each host, with the reason and the service's log where it did not come through.
+
+    Hosts that are broken come before everything else.
+    """
+    broken = broken_hosts(report)
+    lines = [*_broken_lines(broken), line(0, ("What was done", "bold")), BLANK]
     width = max(len(host) for host in report.results)
-    for host, result in report.results.items():
+    first = [(host, report.results[host]) for host in broken]
+    for host, result in [*first, *((host, result) for host, result in report.results.items() if host not in broken)]:
         lines += _host_lines(host.ljust(width), result)
     remaining = _remaining(report)
     if remaining:
         lines += [BLANK, line(0, ("What is left", "bold")), BLANK]
         lines += [each for section in remaining for each in section_lines(section, verbose=False)][:-1]
     return lines
+
+
+def broken_hosts(report: Report) -> list[str]:
+    """The hosts that ended broken, or are still from an earlier run: nobody but a person changes anything there."""
+    return [host for host, result in report.results.items() if _is_broken(result)]
+
+
+def _is_broken(result: HostResult) -> bool:
+    refused = result.error is not None and result.error.kind == "broken"
+    return refused or any(answer.outcome == "broken" for answer in result.results)
+
+
+def _broken_lines(hosts: list[str]) -> list[Line]:
+    """What is wrong there and what to do, said first and loudest."""
+    if not hosts:
+        return []
+    names = ", ".join(hosts)
+    release = " ".join(f"--release {host}" for host in hosts)
+    return [
+        line(0, (f"BROKEN: {names}", _WORDS["broken"][1])),
+        line(2, "The old bytes are back there and a service still is not well: a person must look, now."),
+        line(2, "Nothing more is changed there until it is repaired and released:"),
+        line(4, (f"remediate recover -i INVENTORY {release}", "bold"), wrap=False),
+        BLANK,
+    ]
 
 
 def _host_lines(host: str, result: HostResult) -> list[Line]:

@@ -79,6 +79,8 @@ def official(verdict: Verdict) -> str:
 
 def consent_releases(verdict: Verdict) -> bool:
     """Whether `--allow` would release a held change: a restart that must not be made now takes more."""
+    if verdict.release is not None and verdict.release.startswith("remediate recover "):
+        return False
     return verdict.fix == "opt_in" or verdict.release in (None, f"--allow {verdict.control}")
 
 

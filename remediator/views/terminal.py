@@ -12,6 +12,7 @@ from rich.text import Text
 from remediator.errors import UsageError
 from remediator.plan import HostPlan, Plan
 from remediator.text import visible
+from remediator.views.alerts import alert_lines
 from remediator.views.closing import after_lines, closing_lines
 from remediator.views.findings import nothing_here_lines, section_lines, unreached_lines
 from remediator.views.interface import Report
@@ -19,6 +20,7 @@ from remediator.views.lines import BLANK, Line
 from remediator.views.outcomes import outcome_lines
 from remediator.views.output import write
 from remediator.views.progress import apply_progress, sweep_progress
+from remediator.views.rollback import rollback_lines, rolled_back_lines
 from remediator.views.sections import runs_nothing, sections
 from remediator.views.summary import summary_lines
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from remediator.catalogue import Control
+    from remediator.held import HeldTransactions
     from remediator.threats import Threat
 
 
@@ -60,9 +63,19 @@ class TerminalView:
         lines: list[Line] = []
         if report.ended == "applied":
             lines += outcome_lines(report)
+        if report.plan.undo is not None:
+            self._print([*lines, *([BLANK] if lines else []), *rolled_back_lines(report, report.plan.undo)])
+            return
+        if report.ended == "applied":
             hosts = [_after(report, host) for host in report.plan.hosts]
             lines += [BLANK, *summary_lines(hosts), BLANK]
         self._print([*lines, *after_lines(report)])
+
+    def transactions(self, fleet: Sequence[HeldTransactions]) -> None:
+        """See View."""
+        from remediator.views.transactions import transactions_lines
+
+        self._print(transactions_lines(fleet, self._verbose))
 
     def listed(self, controls: Sequence[Control]) -> None:
         """See View."""
@@ -81,8 +94,11 @@ class TerminalView:
         write(self._stderr, f"remediate: {visible(message)}\n")
 
     def _preview(self, plan: Plan) -> list[Line]:
+        if plan.undo is not None:
+            return rollback_lines(plan, plan.undo, self._verbose)
         idle = [host.host for host in plan.hosts if runs_nothing(host)]
-        lines = [each for section in sections(plan, self._verbose) for each in section_lines(section, self._verbose)]
+        lines = alert_lines(plan.hosts)
+        lines += [each for section in sections(plan, self._verbose) for each in section_lines(section, self._verbose)]
         if idle:
             lines += nothing_here_lines(idle)
             if len(idle) == len(plan.hosts):

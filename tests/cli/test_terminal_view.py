@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from remediator.errors import UsageError
-from remediator.plan import Plan, State
+from remediator.plan import HostError, HostResult, Plan, State
 from remediator.text import is_plain
 from remediator.views.interface import Report
 from remediator.views.terminal import TerminalView
@@ -51,6 +52,27 @@ def test_an_apply_reads_as_in_its_snapshot(plan: Plans, report: Callable[[Plan],
     stream = io.StringIO()
     TerminalView(stream, io.StringIO(), verbose=False).applied(report(plan("docker_fleet")))
     snapshot("apply_docker_fleet.txt", stream.getvalue())
+
+
+def test_a_broken_host_is_said_first_and_last_with_what_to_do(plan: Plans, report: Callable[[Plan], Report]) -> None:
+    whole = report(plan("docker_fleet"))
+    name = list(whole.results)[-1]
+    old = whole.results[name]
+    answers = tuple(each.model_copy(update={"outcome": "broken", "reason": "it stays down"}) for each in old.results)
+    refused = HostResult(host="web1", error=HostError(kind="broken", message="web1: an earlier run ended broken"))
+    results = {**whole.results, "web1": refused, name: old.model_copy(update={"results": answers})}
+    stream = io.StringIO()
+
+    TerminalView(stream, io.StringIO(), verbose=False).applied(replace(whole, results=results))
+
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == f"BROKEN: web1, {name}"
+    assert f"    remediate recover -i INVENTORY --release web1 --release {name}" in lines[:5]
+    done = lines[lines.index("What was done") + 2 :]
+    assert done[0].startswith("  web1")
+    assert "an earlier run ended broken" in done[0]
+    assert [each.startswith(f"  {name}") for each in done[1:3]] == [True, False]
+    assert any(each.startswith(f"BROKEN: web1, {name}") for each in lines[-4:])
 
 
 @pytest.mark.parametrize("ended", ["declined", "nothing_permitted"])
@@ -110,6 +132,31 @@ def test_what_is_held_back_is_named_with_what_releases_it(plan: Plans) -> None:
     text = checked(plan("docker_fleet"), io.StringIO())
     assert "held back, released by --allow docker_audit" in text
     assert "--allow docker.audit.data-root" in text
+
+
+def test_what_waits_for_a_restart_is_held_back_with_what_releases_it_beside_consent(plan: Plans) -> None:
+    window = "its window, Sun 02:00-04:00 UTC"
+    icc = "docker.daemon.icc"
+
+    def waiting(release: str) -> str:
+        hosts = tuple(
+            host.model_copy(
+                update={
+                    "verdicts": tuple(
+                        each.model_copy(update={"release": release}) if each.control == icc else each
+                        for each in host.verdicts
+                    )
+                }
+            )
+            for host in plan("docker_fleet").hosts
+        )
+        return checked(plan("docker_fleet").model_copy(update={"hosts": hosts}), io.StringIO())
+
+    alone, both = waiting(window), waiting(f"--allow {icc} and {window}")
+    assert f"held back, released by {window}" in alone
+    assert f"held back, released by --allow docker_daemon and {window}" in both
+    for text in (alone, both):
+        assert "Held back are 9 changes on 3 hosts: what is named above releases them." in text
 
 
 def test_a_machine_without_docker_and_kubernetes_gets_one_sentence(plan: Plans) -> None:

@@ -19,6 +19,7 @@ from remediator.tls.certificates import names_of, read_chain
 from remediator.tls.store import Store
 
 from .hosts.interface import LabHost, inventory
+from .hosts.workload import running_containers
 from .product import Answer, Product
 
 PASSPHRASE = "correct horse lab-4711 staple"
@@ -102,6 +103,19 @@ def verdict(answer: Answer, host: LabHost, control: str) -> dict[str, str]:
     found = answer.host(host.name)
     verdicts: list[dict[str, str]] = found.get("before", found)["verdicts"]
     return next(each for each in verdicts if each["control"] == control)
+
+
+def daemon_files(host: LabHost) -> str:
+    """A digest of every byte, mode and owner of the daemon's configuration."""
+    places = "etc/docker etc/systemd/system etc/default/docker"
+    return host.text("sh", "-c", f"tar -C / --sort=name --mtime=@0 -cf - {places} 2>/dev/null | sha256sum")
+
+
+def is_as_before(host: LabHost, before: str) -> None:
+    """The daemon runs with its old bytes, and its container that has a restart policy runs."""
+    assert daemon_files(host) == before
+    assert host.text("systemctl", "is-active", "docker.service") == "active"
+    assert "web" in running_containers(host)
 
 
 def hand_over(bundle: Path, host: LabHost, name: str) -> str:

@@ -46,19 +46,30 @@ class Product:
 
     def __call__(self, *words: str, stdin: str = "", timeout: float = 300) -> Answer:
         """Run `remediate words...` to its end."""
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-        environment = {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8", **self.environment}
         done = subprocess.run(
             [str(REMEDIATE), *words],
             input=stdin,
             capture_output=True,
             text=True,
             timeout=timeout,
-            env=environment,
+            env=self._environment(),
             cwd=self.home,
             check=False,
         )
         return Answer(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start `remediate words...` in a process group of its own; `ended` waits for it."""
+        return subprocess.Popen(
+            [str(REMEDIATE), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self._environment(),
+            cwd=self.home,
+            start_new_session=True,
+        )
 
     def check(self, inventory: Path, *words: str, timeout: float = 300) -> Answer:
         """`remediate check -i inventory words... --format json`."""
@@ -67,3 +78,13 @@ class Product:
     def apply(self, inventory: Path, *words: str, timeout: float = 600) -> Answer:
         """`remediate apply -i inventory --yes words... --format json`."""
         return self("apply", "-i", str(inventory), "--yes", *words, "--format", "json", timeout=timeout)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+        return {**kept, "HOME": str(self.home), "LC_ALL": "C.UTF-8", **self.environment}
+
+
+def ended(process: subprocess.Popen[str], timeout: float = 300) -> Answer:
+    """What a started call printed, and how it ended."""
+    out, err = process.communicate(timeout=timeout)
+    return Answer(process.returncode, out, err)

@@ -1,4 +1,4 @@
-"""Mutual TLS of the Docker daemon: previewed to the certificate, applied, proven from another host, renewed.
+"""Mutual TLS of the Docker daemon: undone where it fails, applied as previewed, proven from another host, renewed.
 
 The tests find their server in file order, each as the one before left it.
 """
@@ -21,13 +21,16 @@ from .docker_tls import (
     FILES,
     MUTUAL,
     PASSPHRASE,
+    PORT,
     Authority,
     HeardProduct,
     answer_to_plain_http,
     answer_without_certificate,
     command_lines,
+    daemon_files,
     docker_from,
     hand_over,
+    is_as_before,
     served_fingerprint,
     verdict,
 )
@@ -38,6 +41,8 @@ from .hosts.workload import running_containers
 from .product import Answer
 
 ROLE = ("--role", "docker_tls")
+# A program that holds the port; systemd keeps and ends it.
+TAKEN = ("systemd-run", "--unit=squatter", "/usr/bin/python3", "-m", "http.server", str(PORT))
 
 
 def changes(answer: Answer, host: LabHost) -> dict[str, dict[str, Any]]:
@@ -87,6 +92,44 @@ def test_issuing_makes_the_key_on_the_host_and_activates_nothing(
     assert b"--passphrase-file" in words
     assert PASSPHRASE.encode() not in words
     assert b"PRIVATE KEY" not in words
+
+
+def rolled_back(answer: Answer, host: LabHost) -> str:
+    """What the only transaction says of why it was rolled back."""
+    assert answer.code == 3, answer.out + answer.err
+    (outcome,) = answer.host(host.name)["outcomes"]
+    assert outcome["outcome"] == "rolled_back", outcome
+    return f"{outcome['reason']} {outcome['log']}".lower()
+
+
+def test_a_port_that_is_taken_puts_the_old_bytes_back_and_says_so(
+    tls_server: ContainerHost, tls_inventory: Path, tls_remediate: HeardProduct
+) -> None:
+    before = daemon_files(tls_server)
+    tls_server.run(*TAKEN)
+    try:
+        said = rolled_back(tls_remediate.apply(tls_inventory, *ALLOWED), tls_server)
+    finally:
+        tls_server.run("systemctl", "stop", "squatter.service")
+    assert "address already in use" in said
+    is_as_before(tls_server, before)
+
+
+def test_a_daemon_that_does_not_start_with_the_new_ca_file_gets_its_old_bytes_back(
+    tls_server: ContainerHost, tls_inventory: Path, tls_remediate: HeardProduct
+) -> None:
+    drop_in = "/etc/systemd/system/docker.service.d/10-lab.conf"
+    tls_server.run("install", "-d", "/etc/systemd/system/docker.service.d")
+    tls_server.put(drop_in, f"[Service]\nExecStartPre=/usr/bin/test ! -e {FILES}/ca.pem\n".encode())
+    tls_server.run("systemctl", "daemon-reload")
+    before = daemon_files(tls_server)
+    try:
+        said = rolled_back(tls_remediate.apply(tls_inventory, *ALLOWED), tls_server)
+        is_as_before(tls_server, before)
+    finally:
+        tls_server.script(f"rm {drop_in}; systemctl daemon-reload; docker start job")
+    assert "systemctl restart docker.service" in said
+    assert "control process exited" in said
 
 
 def test_the_preview_shows_the_very_certificate_and_apply_writes_it(

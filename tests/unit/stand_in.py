@@ -2,7 +2,8 @@
 
 Each is a program given to Ansible as `ansible_python_interpreter` over a local connection: everything between the
 controller and the host's Python is real. Its directory holds `observation.json`, and for an apply `after.json` (what
-is observed once a commit was applied) and `commit` (an outcome, or one of `dies`, `locked`, `slow`).
+is observed once a commit was applied) and `commit` (an outcome, or one of `dies`, `locked`, `slow`). `errand.json` is
+what it answers to anything else than observe and commit.
 """
 
 from __future__ import annotations
@@ -63,9 +64,16 @@ for number in os.listdir("/proc"):
         pass
 with open(home + "/circumstances.json", "w") as file:
     json.dump({"environment": dict(os.environ), "modes": modes, "processes": processes}, file)
+errand = request.get("do")
 with open(home + "/seen", "a") as seen:
-    seen.write(("commit" if "transactions" in request else "observe") + "\n")
-if "transactions" not in request:
+    seen.write((errand or ("commit" if "transactions" in request else "observe")) + "\n")
+if errand and behaviour != "locked":
+    with open(home + "/order.json", "w") as order:
+        json.dump(request, order)
+    told = json.load(open(home + "/errand.json")) if os.path.exists(home + "/errand.json") else {}
+    answer({"format_version": 1, "run": request["run"], "host": request["host"], "results": [], **told})
+    sys.exit()
+if not errand and "transactions" not in request:
     answer(json.load(open(home + "/observation.json")))
     sys.exit()
 with open(home + "/order.json", "w") as order:
@@ -133,6 +141,6 @@ def circumstances(directory: Path, host: str) -> dict[str, Any]:
 
 
 def told(directory: Path, host: str) -> list[str]:
-    """What the host was sent, in order: `observe` or `commit`."""
+    """What the host was sent, in order: `observe`, `commit`, `collect`, `recover` or `purge`."""
     seen = directory / host / "seen"
     return seen.read_text().split() if seen.is_file() else []

@@ -301,6 +301,28 @@ def test_a_play_that_lists_a_role_applies_it_once(tmp_path: Path) -> None:
     assert stand_in.told(tmp_path, "a") == ["observe", "commit", "observe", "observe"]
 
 
+def test_what_a_host_answers_as_a_fact_of_its_own_sets_no_policy(tmp_path: Path) -> None:
+    inventory = stand_in.fleet(tmp_path, {"a": "applied"})
+    made = tmp_path / "made"
+    modules = tmp_path / "library"
+    modules.mkdir()
+    facts = {"ansible_facts": {"remediator_policy": {"before_restart": [["touch", str(made)]], "restarts": "always"}}}
+    (modules / "hostile_facts.py").write_text(f"#!{sys.executable}\nprint({json.dumps(json.dumps(facts))})\n")
+    play = tmp_path / "site.yml"
+    play.write_text(
+        "- hosts: all\n  gather_facts: false\n  tasks:\n"
+        "    - hostile_facts:\n"
+        "    - remediator.hardening.harden: {roles: [docker_files]}\n"
+    )
+
+    ran = playbook(str(play), inventory)
+
+    assert ran.returncode == 2, ran.stdout
+    assert "a: remediator_policy came as a fact of this host" in ran.stdout + ran.stderr
+    assert stand_in.told(tmp_path, "a") == []
+    assert not made.exists()
+
+
 @pytest.mark.parametrize("commit", ["rolled_back", "broken", "dies"])
 def test_a_bare_play_fails_when_a_change_does_not_come_through(tmp_path: Path, commit: str) -> None:
     inventory = stand_in.fleet(tmp_path, {"a": commit})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from remediator.dockerd.flags import Flag, expand, read_flags, used_variables
@@ -76,3 +78,10 @@ def test_a_command_line_longer_than_any_is_refused_before_it_is_made(variables: 
         flags("$O " * 5000, **variables)
     with pytest.raises(ValueError, match="longer than any daemon's"):
         flags("--label=" + "${O}" * 5000, **variables)
+
+
+def test_a_word_of_ever_more_switches_is_given_up_in_no_time() -> None:
+    before = time.monotonic()
+    with pytest.raises(ValueError, match="more switches than dockerd"):
+        flags("-" + "D" * 60_000)
+    assert time.monotonic() - before < 1

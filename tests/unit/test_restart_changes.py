@@ -82,3 +82,42 @@ def test_units_are_read_anew_before_anything_restarts_whoever_asked_first() -> N
     staged.activate("docker", restart)
     staged.activate("docker", Step(do="daemon_reload", names=("docker.service",)))
     assert [step.do for step in restarting(staged).activation] == ["daemon_reload", "restart"]
+
+
+def reloading(staged: Overlay) -> None:
+    staged.restart("docker.daemon.process-current", "docker", "docker.service", "debug is on", [CONFIG], do="reload")
+
+
+def test_what_a_running_daemon_reads_again_is_a_reload_that_stops_nothing() -> None:
+    staged = overlay()
+    reloading(staged)
+    (transaction,) = build_transactions(staged)
+    (change,) = transaction.changes
+    assert (change.what, change.details) == ("reload", ("debug is on",))
+    assert transaction.activation == (Step(do="reload", unit="docker.service"),)
+    assert [step.do for step in transaction.probe] == ["unit_active", "docker_ping"]
+    assert (transaction.impact.level, transaction.impact.stops) == ("reload", ())
+    assert transaction.impact.text == "has docker.service read its configuration again; nothing restarts"
+    shown = [line.text.plain.strip() for line in change_lines(change, 0)]
+    assert shown == ["~ docker.service  reloaded", "debug is on"]
+
+
+def test_a_unit_that_is_restarted_is_not_reloaded_as_well_whoever_asked_first() -> None:
+    first, last = overlay(), overlay()
+    reloading(first)
+    transactions = [restarting(first)]
+    last.restart("docker.tls.certificate", "docker", "docker.service", "old", [CERTIFICATE])
+    reloading(last)
+    transactions += build_transactions(last)
+    for transaction in transactions:
+        assert transaction.activation == (Step(do="restart", unit="docker.service"),)
+        assert [change.what for change in transaction.changes] == ["restart"]
+        assert set(transaction.controls) == {"docker.daemon.process-current", "docker.tls.certificate"}
+
+
+def test_a_file_that_is_written_for_a_restart_needs_no_reload() -> None:
+    staged = overlay()
+    reloading(staged)
+    staged.activate("docker", Step(do="restart", unit="docker.service"))
+    (transaction,) = build_transactions(staged)
+    assert transaction.activation == (Step(do="restart", unit="docker.service"),)

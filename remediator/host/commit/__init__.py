@@ -1,8 +1,16 @@
 """The commit program: takes transactions and writes, activates, proves or undoes them, on the host."""
 
-# In the order in which they are joined; the last one holds handle().
+# In the order in which they are joined; the last one holds begin(). What starts the program in a unit of its own, and
+# is all that the messenger compiles.
 PARTS = (
     "common/serve.py",
+    "observe/later.py",
+    "commit/outcomes.py",
+    "commit/programs.py",
+    "commit/detached.py",
+)
+# What does the work; the last one holds handle().
+ENGINE = (
     "common/audit_rules.py",
     "common/patterns.py",
     "common/names.py",
@@ -12,9 +20,7 @@ PARTS = (
     "common/kernel_sockets.py",
     "common/handshake.py",
     "commit/roots.py",
-    "commit/outcomes.py",
     "commit/request.py",
-    "commit/programs.py",
     "commit/places.py",
     "commit/preconditions.py",
     "commit/refusals.py",
@@ -46,5 +52,8 @@ PARTS = (
     "commit/boot_unit.py",
     "commit/recovery.py",
     "commit/pruning.py",
+    "commit/collect.py",
+    "commit/purge.py",
     "commit/main.py",
 )
+LATER = {"commit": ENGINE}

@@ -6,11 +6,13 @@ import signal
 from typing import Any, Callable, Dict, List, Optional
 
 from remediator.host.commit.boot_unit import install_boot_unit, remove_boot_unit
+from remediator.host.commit.collect import collect, refuse_closed
 from remediator.host.commit.journal import open_journals, recorded
 from remediator.host.commit.lock import take_lock
 from remediator.host.commit.outcomes import Result, StepError, system_error
 from remediator.host.commit.preconditions import difference
 from remediator.host.commit.pruning import prune, remove_unbegun
+from remediator.host.commit.purge import purge
 from remediator.host.commit.record import log_result
 from remediator.host.commit.recovery import Recovered, recover_all
 from remediator.host.commit.release import refuse_broken, release_broken
@@ -20,7 +22,7 @@ from remediator.host.common.serve import ProgramError
 
 
 def handle(document: Dict[str, Any], secret: bytes, body: bytes) -> Dict[str, Any]:
-    """The answer to a request. Raises ProgramError: `request`, `become`, `state`, `locked`, `broken`.
+    """The answer to a request. Raises ProgramError: `request`, `become`, `state`, `locked`, `broken`, `open`.
 
     `secret` is the private key (PEM) that an install_key of source `controller` moves into place; else it is empty.
     `body` is the frame in which the program came.
@@ -30,16 +32,20 @@ def handle(document: Dict[str, Any], secret: bytes, body: bytes) -> Dict[str, An
     if task is None:
         raise bad_request("it asks for something that commit does not do")
     if do == "boot":
-        document = dict(document, run="boot", host="", who="", reason="", roots=[], transactions=[])
+        document = dict(document, run="boot", host="")
+    if do != "commit":
+        document = dict({"who": "", "reason": "", "roots": [], "transactions": []}, **document)
     request = parse_request(document, secret)
     if os.geteuid() != 0:
         raise ProgramError("become", "changing a host needs root there: give -b, or log in as root")
     make_ready()
-    lock = take_lock(request)
+    # Whoever only asks what became of a run waits for its lock instead of refusing.
+    lock = take_lock(request) if do != "collect" else None
     try:
         answer = task(request, document, body)
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
     return dict({"format_version": 1, "run": request.run, "host": request.host, "results": []}, **answer)
 
 
@@ -57,6 +63,7 @@ def make_ready() -> None:
 
 def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[str, Any]:
     """Recovers what was interrupted, then commits."""
+    refuse_closed(request)
     recovered = recover_interrupted(False)
     refuse_broken()
     results = commit_all(request, body)
@@ -80,9 +87,25 @@ def do_boot(_request: Request, _document: Dict[str, Any], _body: bytes) -> Dict[
     return answer_of([], recover_interrupted(True))
 
 
+def do_collect(request: Request, _document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
+    """Tells what became of the request's run."""
+    return collect(request)
+
+
+def do_purge(request: Request, _document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
+    """Takes our traces off."""
+    return purge(request)
+
+
 RECORDED_TEXTS = ("group", "outcome", "reason", "digest", "log")
 Task = Callable[[Request, Dict[str, Any], bytes], Dict[str, Any]]
-TASKS: Dict[str, Task] = {"commit": do_commit, "recover": do_recover, "boot": do_boot}
+TASKS: Dict[str, Task] = {
+    "commit": do_commit,
+    "recover": do_recover,
+    "collect": do_collect,
+    "purge": do_purge,
+    "boot": do_boot,
+}
 
 
 def answer_of(results: List[Result], recovered: List[Recovered]) -> Dict[str, Any]:

@@ -46,15 +46,9 @@ def run_program(name: str, arguments: List[str], seconds: float = 30, given: byt
     path = find_program(name)
     if path is None:
         raise StepError(name + " is not installed on this host")
-    process = subprocess.Popen(
-        # As bytes: Python 3.6 under the C locale cannot encode any other than ASCII itself.
-        [word.encode("utf-8", "surrogateescape") for word in [path] + arguments],
-        stdin=subprocess.PIPE if given else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=PROGRAM_ENVIRONMENT,
-        cwd="/",
-    )
+    # As bytes: Python 3.6 under the C locale cannot encode any other than ASCII itself.
+    words = [word.encode("utf-8", "surrogateescape") for word in arguments]
+    process = start_program(path, words, bool(given), subprocess.PIPE)
     try:
         output, errors = process.communicate(given or None, timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -62,6 +56,22 @@ def run_program(name: str, arguments: List[str], seconds: float = 30, given: byt
         process.communicate()
         raise StepError("%s %s did not end within %d seconds" % (name, arguments[0], seconds))
     return Finished(process.returncode, shown_output(output), shown_output(errors))
+
+
+def start_program(path: str, words: List[bytes], given: bool, errors: Optional[int]) -> "subprocess.Popen[bytes]":
+    """Starts it, its output on a pipe; its input too where it is `given` one, its standard error where `errors` says.
+
+    It is no part of our session: a hang-up or Ctrl-C at a terminal of ours must not end what is half done.
+    """
+    return subprocess.Popen(
+        [path.encode("ascii")] + words,
+        stdin=subprocess.PIPE if given else subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=PROGRAM_ENVIRONMENT,
+        cwd="/",
+        start_new_session=True,
+    )
 
 
 def shown_output(data: bytes) -> str:

@@ -7,10 +7,10 @@ from remediator.host.commit.journal import RECORD, Journal, boot_id, is_in, open
 from remediator.host.commit.outcomes import Result, StepError, plain_line, system_error
 from remediator.host.commit.record import log_recovery
 from remediator.host.commit.release import mark_broken
-from remediator.host.commit.request import Step
+from remediator.host.commit.request import HEALTHY_SECONDS, Step
 from remediator.host.commit.restore import Restored, restore_entries
 from remediator.host.commit.staged_pair import drop_old_pair, drop_staged_pair
-from remediator.host.commit.steps import activate
+from remediator.host.commit.steps import activate, settle_seconds
 from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, leave_open, unhealthy
 from remediator.host.commit.units import daemon_reload
 from remediator.host.common.serve import ProgramError
@@ -69,6 +69,7 @@ def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovere
     log_recovery(journal, result)
     if restored.trouble and not give_up:
         return Recovered(journal.document["run"], leave_open(journal, result))
+    journal.document["recovered"] = True  # goes into its record: it did not end by itself
     result = result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
     return Recovered(journal.document["run"], result)
 
@@ -119,7 +120,7 @@ def activate_again(activation: List[Step], probes: List[Step], running: Set[str]
             activate(step)
         except (StepError, OSError) as error:
             trouble.append(failure_reason(error))
-    return trouble + unhealthy(probes, running, activated=True)
+    return trouble + unhealthy(probes, running, settle_seconds(activation, HEALTHY_SECONDS))
 
 
 def recovery_result(journal: Journal, restored: Restored, trouble: List[str], when: str) -> Result:

@@ -19,6 +19,9 @@ RUN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\Z")
 # How many ended transactions a host keeps, and for how many days, where the request does not say.
 KEEP_COUNT = 20
 KEEP_DAYS = 90
+# How many seconds a service must have been well after a restart, where the request does not say.
+HEALTHY_SECONDS = 15
+MOST_HEALTHY_SECONDS = 600
 UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
 
 # What each action and step needs; every other field of it must be null.
@@ -169,7 +172,11 @@ class Transaction(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What one host is asked to do, for whom and why. `secret` is the private key (PEM) that came beside it, if any."""
+    """What one host is asked to do, for whom and why.
+
+    `secret` is the private key (PEM) that came beside it, if any; `undoes` is the run that this one takes back, empty
+    for most; `healthy_seconds` is how long a service that was restarted must have been well before its change counts.
+    """
 
     run: str
     host: str
@@ -180,6 +187,8 @@ class Request(NamedTuple):
     secret: bytes
     keep_count: int
     keep_days: int
+    undoes: str
+    healthy_seconds: int
 
 
 def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
@@ -190,15 +199,18 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     roots = document.get("roots")
     if not isinstance(transactions, list) or not isinstance(roots, list):
         raise bad_request("transactions and roots must be lists")
-    texts = [document.get(name) for name in ("run", "host", "who", "reason")]
+    texts = [document.get(name) for name in ("run", "host", "who", "reason")] + [document.get("undoes", "")]
     if not all(isinstance(text, str) and len(text) <= 4096 for text in texts + roots):
-        raise bad_request("run, host, who, reason and roots must be text")
-    run, host, who, reason = (str(text) for text in texts)
+        raise bad_request("run, host, who, reason, undoes and roots must be text")
+    run, host, who, reason, undoes = (str(text) for text in texts)
     if RUN_NAME.match(run) is None:
         raise bad_request("the run's name is none")
     parsed = tuple(parse_transaction(item) for item in transactions)
     keep = parse_keep(document.get("keep"))
-    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep)
+    healthy = document.get("healthy_seconds", HEALTHY_SECONDS)
+    if not isinstance(healthy, int) or isinstance(healthy, bool) or not 0 <= healthy <= MOST_HEALTHY_SECONDS:
+        raise bad_request("healthy_seconds must be a number from 0 to %d" % MOST_HEALTHY_SECONDS)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes, healthy)
 
 
 def parse_keep(document: Any) -> Tuple[int, int]:

@@ -2,7 +2,7 @@
 
 import stat
 import time
-from typing import List, Optional, Set
+from typing import List, Optional, Sequence, Set
 
 from remediator.host.commit.docker import DOCKER_SOCKET, DOCKER_UNIT, docker_ping, running_containers
 from remediator.host.commit.kernel_audit import loaded_rules, rule_form
@@ -65,23 +65,31 @@ def check_health(transaction: Transaction) -> Set[str]:
     return running
 
 
-def probe(step: Step, path: Optional[str], running: Set[str], activated: bool) -> None:
+def settle_seconds(activated: Sequence[Step], healthy: float) -> float:
+    """How long a service must stay well after these activations: `healthy` after a restart, 0 after none at all."""
+    if not activated:
+        return 0.0
+    return max(SETTLE_SECONDS, healthy if any(step.do == "restart" for step in activated) else 0.0)
+
+
+def probe(step: Step, path: Optional[str], running: Set[str], settle: float) -> None:
     """Raises StepError unless the change is in force (`path` is the real one) and the service well.
 
-    After an activation a service has PROBE_SECONDS to get there; `running` are the containers to wait for.
+    After an activation a service has PROBE_SECONDS to get there, and must stay so for `settle` seconds; 0 stands for
+    no activation. `running` are the containers to wait for.
     """
+    patience = PROBE_SECONDS if settle else 0.0
     if step.do == "mode_is" and path is not None:
         probe_access(step, path)
     elif step.do == "audit_loaded" and step.rule:
         if rule_form(step.rule) not in loaded_rules():
             raise StepError("the kernel does not list the rule " + plain_line(" ".join(step.rule)))
     elif step.do == "unit_active" and step.unit:
-        patience = PROBE_SECONDS if activated else 0.0
-        wait_until_active(step.unit, time.monotonic() + patience, SETTLE_SECONDS if activated else 0.0)
+        wait_until_active(step.unit, time.monotonic() + patience, settle)
     elif step.do in ("docker_ping", "containers"):
-        probe_docker(step, running, PROBE_SECONDS if activated else 0.0)
+        probe_docker(step, running, patience)
     elif step.do == "mutual_tls" and path is not None:
-        probe_mutual_tls(step, path, PROBE_SECONDS if activated else 0.0)
+        probe_mutual_tls(step, path, patience)
 
 
 def probe_access(step: Step, path: str) -> None:

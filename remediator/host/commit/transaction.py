@@ -24,7 +24,7 @@ from remediator.host.commit.request import Action, Request, Step, Transaction
 from remediator.host.commit.restarts import refuse_other_restart
 from remediator.host.commit.restore import drop_copies, restore_entries
 from remediator.host.commit.staged_pair import KEY_PATH, REQUEST_PATH
-from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units
+from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units, settle_seconds
 from remediator.host.commit.units import last_log_lines, refuse_foreign_reload, telling_line, unit_is_down
 from remediator.host.commit.validations import validate
 from remediator.host.commit.work import Work, make_work, validated_staged
@@ -32,16 +32,25 @@ from remediator.host.common.serve import ProgramError
 
 
 class Progress(NamedTuple):
-    """How far a transaction got: what was begun, in order, which activations, and what ran before."""
+    """How far a transaction got: what was begun, in order, which activations, and what ran before.
+
+    `healthy` is how many seconds a service must be well after a restart.
+    """
 
     done: List[Work]
     activated: List[Step]
     running: Set[str]
+    healthy: float
+
+    @property
+    def settle(self) -> float:
+        """How long what was activated so far must stay well; 0 where nothing was."""
+        return settle_seconds(self.activated, self.healthy)
 
 
 def commit_transaction(transaction: Transaction, request: Request) -> Result:
     """Carries out one transaction whose preconditions held. Raises nothing: every end is an outcome."""
-    progress = Progress([], [], set())
+    progress = Progress([], [], set(), request.healthy_seconds)
     try:
         check_transaction(transaction, request)
         progress.running.update(check_health(transaction))
@@ -139,7 +148,7 @@ def carry_out(transaction: Transaction, progress: Progress, planned: Planned, jo
         activate(step)
     for step in transaction.probe:
         path = transaction.resolved(step.path) if step.do in ("mode_is", "mutual_tls") and step.path else None
-        probe(step, path, progress.running, bool(progress.activated))
+        probe(step, path, progress.running, progress.settle)
 
 
 def roll_back(transaction: Transaction, progress: Progress, journal: Journal, failure: Exception) -> Result:
@@ -158,12 +167,13 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
         except (StepError, OSError) as error:
             trouble.append(failure_reason(error))
     if began:
-        trouble += unhealthy(transaction.probe, progress.running, bool(progress.activated))
+        trouble += unhealthy(transaction.probe, progress.running, progress.settle)
     if not began and not trouble:
         forget(journal)
         return make_result(transaction, "refused", reason)
     left_alone = "; left as it is: " + "; ".join(restored.left_alone) if restored.left_alone else ""
     if trouble:
+        log = both_logs(log, transaction)
         words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
         result = make_result(transaction, "broken", words, log)
         mark_broken(journal, result)
@@ -174,14 +184,15 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
     return result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
 
 
-def unhealthy(probes: Sequence[Step], running: Set[str], activated: bool) -> List[str]:
+def unhealthy(probes: Sequence[Step], running: Set[str], settle: float) -> List[str]:
     """What is not well after everything was put back."""
-    found = []
+    found: List[str] = []
     for step in probes:
         if step.do not in HEALTH_PROBES:
             continue
         try:
-            probe(step, None, running, activated)
+            # What is not well by then has had its time: the others are not waited for as well.
+            probe(step, None, running, 0.0 if found else settle)
         except (StepError, OSError) as error:
             found.append(failure_reason(error))
     return found
@@ -238,6 +249,12 @@ def failure_log(transaction: Transaction) -> str:
     """The last lines of the transaction's first service."""
     units = serving_units(transaction)
     return last_log_lines(units[0]) if units else ""
+
+
+def both_logs(first: str, transaction: Transaction) -> str:
+    """What the service said with the new bytes, and then with the old ones."""
+    second = failure_log(transaction)
+    return first + "\nWith the old bytes back:\n" + second if first and second else first or second
 
 
 def down_because(transaction: Transaction, log: str) -> str:

@@ -12,9 +12,11 @@ DEFAULT_TIMEOUT = 300.0
 LONGEST_TIMEOUT = 1800.0
 RELOAD_SECONDS = 180.0
 RELOAD_PROPERTIES = "Id,NeedDaemonReload,Transient"
-# A unit counts as active once it has kept its main process for this long after its activation.
+# A unit counts as active once it has kept its main process for this long after its activation, at least.
 SETTLE_SECONDS = 2.0
 MAX_RESTARTS = 3
+# A unit that systemd has given up comes back by nobody's doing but a person's.
+GIVEN_UP_SECONDS = 10.0
 POLL_SECONDS = 0.2
 TIME_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|min|month|s|h|d|w|y)")
 TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -69,6 +71,8 @@ def wait_until_active(unit: str, deadline: float, settle: float) -> None:
             processes.add(state)
             if now - since >= settle:
                 return
+        if state.startswith("failed ") and now - since >= GIVEN_UP_SECONDS:
+            raise StepError("%s is %s" % (unit, plain_line(state)))
         if len(processes) > MAX_RESTARTS:
             raise StepError("%s keeps being restarted" % unit)
         if now >= deadline and not (state.startswith("active ") and settle):

@@ -41,7 +41,10 @@ def serve(marker: "bytes", request: "bytes", handle: "Callable[[dict[str, Any]],
         document = {"error": {"kind": "answer", "message": "the program failed there: " + failure_text(error)}}
     body = zlib.compress(json.dumps(document, separators=(",", ":")).encode("ascii"), 3)
     head = b"%s answer %d %s\n" % (marker, (len(body) + 2) // 3 * 4, sha256(body).hexdigest().encode("ascii"))
-    write_all(1, head + binascii.b2a_base64(body, newline=False) + b"\n")
+    try:
+        write_all(1, head + binascii.b2a_base64(body, newline=False) + b"\n")
+    except BrokenPipeError:
+        pass  # whoever asked has gone. What a commit did stands in the host's own records
 
 
 def failure_text(error: "BaseException") -> "str":

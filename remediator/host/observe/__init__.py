@@ -18,18 +18,21 @@ PARTS = (
     "observe/references.py",
     "observe/settings.py",
     "observe/state.py",
+    "observe/daemon_answers.py",
     "observe/docker_api.py",
     "observe/docker.py",
     "observe/containerd.py",
     "observe/version_sort.py",
     "observe/audit.py",
     "observe/machine.py",
+    "observe/own_records.py",
     "observe/login_environment.py",
     "observe/later.py",
     "observe/main.py",
 )
 
 LATER = {
+    "transactions": ("observe/own_transactions.py",),
     "docker_tls": (
         "common/private_keys.py",
         "observe/public_keys.py",

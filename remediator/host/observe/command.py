@@ -68,6 +68,8 @@ UNIT_PROPERTIES = (
     "SocketUser",
     "SocketGroup",
     "RefuseManualStop",
+    "CanReload",
+    "StateChangeTimestampMonotonic",
     "WorkingDirectory",
 )
 PACKAGE_NAMES = (

@@ -3,7 +3,7 @@
 import os
 import stat
 
-from remediator.host.common.names import raw
+from remediator.host.common.names import raw, text_of
 from remediator.host.common.reading import is_there
 from remediator.host.observe.docker_api import docker_facts
 from remediator.host.observe.references import HostReference, absent, resolved, unknown
@@ -65,6 +65,9 @@ class DockerHost:
                 self.facts = {"error": "the daemon listens on no local socket"}
             else:
                 self.facts = docker_facts(path, with_containers)
+                given = self.settings.get("data-root")
+                if isinstance(given, str) and given.startswith("/"):
+                    self.facts["configured_root"] = text_of(os.path.realpath(raw(given)))
         return self.facts
 
     def socket_path(self) -> "tuple[str, str]":

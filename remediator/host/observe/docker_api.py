@@ -5,6 +5,8 @@ that systemd holds for a stopped daemon would start it.
 import json
 import time
 
+from remediator.host.observe.daemon_answers import daemon_settings
+
 MYPY = False
 if MYPY:
     from typing import Any
@@ -77,6 +79,7 @@ def docker_facts(path: "str", with_containers: "bool") -> "dict[str, Any]":
             "server_version": info.get("ServerVersion"),
             "live_restore": bool(info.get("LiveRestoreEnabled")),
             "swarm": str(swarm.get("LocalNodeState") or "inactive"),
+            "settings": daemon_settings(info),
             "containers": [],
         }  # type: dict[str, Any]
         if with_containers:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 from remediator.host.common.names import text_of
 from remediator.host.common.patterns import pattern
@@ -25,6 +26,7 @@ def host_facts() -> "dict[str, Any]":
     return {
         "python": "%d.%d.%d" % sys.version_info[:3],
         "uid": os.geteuid(),
+        "clock_ns": int(time.time() * 1e9),
         "kernel": os.uname().release,
         "os": release.get("ID", ""),
         "os_version": release.get("VERSION_ID", ""),

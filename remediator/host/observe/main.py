@@ -15,6 +15,8 @@ from remediator.host.observe.docker_listeners import docker_listeners
 from remediator.host.observe.later import load_later
 from remediator.host.observe.login_environment import content_trust_references, login_environment
 from remediator.host.observe.machine import docker_cli_version, host_facts, package_versions
+from remediator.host.observe.own_records import own_state
+from remediator.host.observe.own_transactions import own_transactions, transaction_references
 from remediator.host.observe.processes import HostProcess, main_process
 from remediator.host.observe.public_keys import note_public_keys
 from remediator.host.observe.references import HostReference, absent, unknown
@@ -95,6 +97,11 @@ def handle(request: "dict[str, Any]") -> "dict[str, Any]":
         document["audit"] = audit_facts(state, answers.get("audit_state"), answers.get("audit_rules"))
     if "login_environment" in wanted["sections"]:
         attempt(state, lambda: document.update(login_environment=login_environment()))
+    document["state"] = {"error": "it could not be looked at"}
+    attempt(state, lambda: document.update(state=own_state()))
+    if "transactions" in wanted["sections"]:
+        load_later("transactions")
+        attempt(state, lambda: document.update(transactions=own_transactions()))
     document.update(docker_sections(state, docker, wanted["sections"], answers.get("docker_cli")))
     document["files"] = state.files.answer()
     document["problems"] = state.files.problems
@@ -158,6 +165,9 @@ def observe_references(state: "HostState", docker: "DockerHost", names: "list[st
     collect(state, known, lambda: docker_references(state, docker))
     collect(state, known, lambda: containerd_references(state, docker))
     collect(state, known, lambda: content_trust_references(names))
+    if any(name.startswith("@transactions.") for name in names):
+        load_later("transactions")
+        collect(state, known, lambda: transaction_references(names))
     if any(state.units[name].load == "loaded" for name in CLUSTER_UNITS):
         load_later("kubernetes")
         collect(state, known, lambda: cluster_references(state))

@@ -1,6 +1,7 @@
 """Units: what systemd answers for all of them in one call, or, where no systemd runs, what lies on the disk."""
 
 import os
+import time
 
 from remediator.host.common.mask import mask_text
 from remediator.host.common.names import text_of
@@ -31,6 +32,7 @@ SHOWN_PROPERTIES = (
     "SocketUser",
     "SocketGroup",
     "RefuseManualStop",
+    "CanReload",
 )
 SYSTEMD_RUNS = "/run/systemd/system"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -52,6 +54,7 @@ class HostUnit:
         self.environment_files: "list[str]" = []
         self.listen: "list[str]" = []
         self.working_directory = ""
+        self.state_changed_ns: "int | None" = None
         self.properties: "dict[str, str]" = {}
 
     @property
@@ -84,6 +87,7 @@ class HostUnit:
             "fragment": self.fragment,
             "drop_ins": self.drop_ins,
             "need_daemon_reload": self.need_daemon_reload,
+            "state_changed_ns": self.state_changed_ns,
             "properties": {name: mask_text(value) for name, value in self.properties.items() if value},
         }
 
@@ -119,7 +123,15 @@ def unit_from_block(name: "str", block: "str") -> "HostUnit":
     unit.listen = [value.split(" (")[0] for value in properties.get("Listen", []) if value]
     unit.working_directory = first("WorkingDirectory").lstrip("!-")
     unit.properties = {key: "\n".join(properties[key]) for key in SHOWN_PROPERTIES if key in properties}
+    unit.state_changed_ns = wall_clock(first("StateChangeTimestampMonotonic"))
     return unit
+
+
+def wall_clock(microseconds: "str") -> "int | None":
+    """A moment on systemd's monotonic clock, in nanoseconds since 1970 by the host's present clock; None for never."""
+    if not microseconds.isdigit() or int(microseconds) == 0:
+        return None
+    return int((time.time() - time.monotonic() + int(microseconds) / 1e6) * 1e9)
 
 
 def exec_words(value: "str") -> "list[str]":

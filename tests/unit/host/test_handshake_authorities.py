@@ -178,6 +178,12 @@ def test_who_never_stops_talking_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert time.monotonic() - started < PATIENCE
 
 
+def test_a_certificates_own_name_is_told_and_not_its_issuers(pair: Pair) -> None:
+    (leaf,) = read_chain(pair.pem)
+    assert in_words(subject(leaf)) == "host"
+    assert subject(leaf) == leaf.subject.public_bytes()
+
+
 def test_a_name_is_shown_by_its_texts_and_harmless() -> None:
     parts = [(NameOID.ORGANIZATION_NAME, "Zürich"), (NameOID.COMMON_NAME, "CA\x1b[31m")]
     name = x509.Name([x509.NameAttribute(*part) for part in parts])

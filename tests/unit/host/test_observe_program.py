@@ -27,6 +27,7 @@ OS_NAMES = {
     *("O_CLOEXEC", "O_DIRECTORY", "O_NOATIME", "O_NOCTTY", "O_NOFOLLOW", "O_NONBLOCK", "O_RDONLY", "ST_RDONLY"),
     *("fstat", "getxattr", "listdir", "lstat", "open", "path", "read", "readlink", "scandir", "stat", "statvfs"),
     *("close", "geteuid", "strerror", "uname"),
+    "sysconf",  # processes.py: in which ticks the kernel counts
     "pread",  # public_keys.py: reads, and leaves the descriptor where openssl begins to read
     *("fork", "setsid", "dup2", "execve", "pipe", "waitpid", "kill", "_exit", "WEXITSTATUS", "WIFEXITED"),  # command.py
     "write",  # serve.py: the answer itself
@@ -260,7 +261,9 @@ def test_the_words_of_daemons_stand_in_no_argument_of_ours() -> None:
         assert name not in words
 
 
-@pytest.mark.parametrize("section", ["audit", "docker", "docker_cli", "docker_clients", "docker_tls", "packages"])
+@pytest.mark.parametrize(
+    "section", ["audit", "docker", "docker_cli", "docker_clients", "docker_tls", "packages", "transactions"]
+)
 def test_every_section_is_answered_on_this_machine(section: str) -> None:
     seen = observe(Needs.of([], section))
     assert seen.host.uid == os.geteuid()

@@ -1,134 +1,216 @@
-"""What recovering does beyond the paths: records, keys, the boot unit, and what was killed before it had a journal."""
+"""What an interrupted transaction left is put back: by the next contact, by a request, or by the unit at boot."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tests.faults.points import KILL
-from tests.faults.scene import Look, Scene, judge
-from tests.faults.shapes import Shape, shape
-from tests.faults.strace import Point, clean_run, faulted
+from remediator.plan import Action, Transaction
+from tests.unit.host.commit.host import CommitHost, chmod, state_of, transaction, write
+from tests.unit.host.commit.test_commit_services import ACTIVE, RESTART, SYSTEMCTL
 
-BEFORE_ITS_JOURNAL = Point("fallocate", 1)
-
-
-def after_its_record(shape: Shape, call: str) -> Point:
-    """The first time that a run of this shape makes that call once its record is in its place."""
-    with shape.scene() as scene:
-        _, points = clean_run(scene)
-    record = max(number for number, point in enumerate(points) if point.call == "renameat")
-    return next(point for point in points[record:] if point.call == call)
+HANG = 'import time; (here / "held").touch(); time.sleep(60)'
+# Where the boot unit goes, and a host whose init is systemd.
+SYSTEMD = """
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system
+mount --bind {base}/units /etc/systemd/system
+"""
 
 
-def without_a_fault(scene: Scene) -> Look:
-    """What a run without a fault makes of the host."""
-    clean_run(scene)
-    return scene.look()
+@pytest.fixture
+def config(host: CommitHost) -> Path:
+    host.program("systemctl", SYSTEMCTL)
+    host.program("journalctl", "")
+    (host.base / "units").mkdir()
+    return host.file("daemon.json", b"old\n", 0o640, 0, 7)
 
 
-def killed(scene: Scene, point: Point) -> None:
-    scene.start(faulted(point, KILL)).process.communicate(timeout=60)
+def interrupt(host: CommitHost, planned: Transaction, setup: str = "") -> None:
+    """Kills the program while it restarts the service: everything is written by then."""
+    (host.base / "on_restart").write_text(HANG)
+    running = host.start(host.request(planned), setup)
+    end = time.monotonic() + 60
+    while not (host.base / "held").exists():
+        assert time.monotonic() < end
+        assert running.process.poll() is None, running.answer()
+        time.sleep(0.01)
+    running.process.kill()
+    running.process.communicate()
+    (host.base / "held").unlink()
+    (host.base / "on_restart").unlink()
 
 
-def test_a_run_that_was_killed_before_its_journal_may_ask_again_at_once() -> None:
-    with shape("write existing").scene() as scene:
-        killed(scene, BEFORE_ITS_JOURNAL)
-        [directory] = (scene.host.state / "transactions").iterdir()
-        assert {path.name for path in directory.iterdir()} == {"record.new"}
-        [result] = scene.start().answer()["results"]
-        assert result["outcome"] == "applied", result
+def journals(host: CommitHost) -> list[Path]:
+    return list((host.state / "transactions").glob("*/journal.json"))
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_recovering_takes_the_boot_unit_away_wherever_the_run_was_killed(begun: bool) -> None:
-    units = shape("with the boot unit")
-    with units.scene() as scene:
-        killed(scene, after_its_record(units, "fsync") if begun else BEFORE_ITS_JOURNAL)
-        assert (scene.host.base / "units" / "remediator-recover.service").exists()
-        assert "error" not in scene.recover()
-        assert [path.name for path in (scene.host.base / "units").rglob("*")] == ["sysinit.target.wants"]
+def reboot(host: CommitHost) -> None:
+    """As if the host had been started again since."""
+    for path in journals(host):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "boot_id": "another"}))
 
 
-@pytest.mark.parametrize("name", ["make another key", "install the host's key"])
-def test_a_key_is_in_one_place_once_its_transaction_stands_though_the_run_was_killed_just_then(name: str) -> None:
-    keys = shape(name)
-    with keys.scene() as scene:
-        after = without_a_fault(scene)
-    with keys.scene() as scene:
-        killed(scene, after_its_record(keys, "unlinkat"))
-        assert judge(scene, after, {}, scene.recover()) == "after"
+def changed(config: Path, other: Path) -> Transaction:
+    made = Action(do="mkdir", path=str(config.parent / "new.d"), mode=0o755, uid=0, gid=0)
+    actions = (write(config, b"new\n", 0o600), chmod(other, 0o600), made)
+    return transaction(*actions, group="docker", activation=RESTART, probe=ACTIVE)
 
 
-def test_a_record_that_is_not_on_disk_for_certain_does_not_outlive_its_transaction() -> None:
-    files = shape("write existing")
-    first = after_its_record(files, "fsync")
-    with files.scene() as scene:
-        [result] = scene.start(faulted(Point("fsync", first.number, last=True), "error=EIO")).answer()["results"]
-        assert result["outcome"] == "broken", result
-        assert not list((scene.host.state / "transactions").glob("*/record.json"))
-        assert judge(scene, {}, {}, scene.recover()) == "before"
+def restarts(host: CommitHost) -> int:
+    return (host.base / "calls").read_text().count("restart --")
 
 
-def test_bytes_that_could_not_be_put_back_are_put_back_by_the_next_recovery() -> None:
-    failing = shape("several paths, probe fails")
-    with failing.scene() as scene:
-        _, points = clean_run(scene)
-    restores = [point for point in points if point.call == "renameat"][-2]  # the last one is the record's
-    with failing.scene() as scene:
-        [result] = scene.start(faulted(restores, "error=EIO")).answer()["results"]
-        assert result["outcome"] == "broken"
-        assert "its journal stays open" in result["reason"]
-        refused = scene.host.start(scene.host.request()).answer()
-        assert refused["error"]["kind"] == "broken"
-        assert judge(scene, {}, {}, scene.recover()) == "before"
+def test_the_next_contact_rolls_back_what_was_killed_and_has_the_service_read_it_again(
+    host: CommitHost, config: Path
+) -> None:
+    other = host.file("other", mode=0o666)
+    before = state_of(config), state_of(other)
+    interrupt(host, changed(config, other))
+    assert config.read_bytes() == b"new\n"
+    answer = host.recover()
+    [recovered] = answer["recovered"]
+    assert (recovered["group"], recovered["outcome"]) == ("docker", "rolled_back")
+    assert "interrupted and rolled back" in recovered["reason"]
+    assert (state_of(config), state_of(other)) == before
+    assert sorted(path.name for path in host.files.iterdir()) == ["daemon.json", "other"]
+    assert restarts(host) == 2
+    assert journals(host) == []
+    assert any("outcome=rolled_back" in line for line in host.journal())
+    assert host.recover()["recovered"] == []
 
 
-def test_a_copy_that_could_not_be_dropped_is_dropped_at_the_next_contact() -> None:
-    files = shape("write existing")
-    with files.scene() as scene:
-        after = without_a_fault(scene)
-    with files.scene() as scene:
-        [result] = scene.start(faulted(after_its_record(files, "unlinkat"), "error=EROFS")).answer()["results"]
-        assert result["outcome"] == "applied"
-        assert "the copy of what was at" in result["reason"]
-        assert [path.name for path in scene.host.files.glob(".daemon.json.remediator-*.old")]
-        assert judge(scene, after, {}, scene.recover()) == "after"
+def test_the_next_commit_recovers_first_and_takes_nothing_for_what_it_was_before(
+    host: CommitHost, config: Path
+) -> None:
+    other = host.file("other", mode=0o666)
+    interrupt(host, changed(config, other))
+    seen_half_way = transaction(write(config, b"newer\n"))
+    answer = host.start(host.request(seen_half_way)).answer()
+    assert [item["outcome"] for item in answer["recovered"]] == ["rolled_back"]
+    assert [item["outcome"] for item in answer["results"]] == ["stale"]
+    assert config.read_bytes() == b"old\n"
 
 
-@pytest.mark.parametrize("name", ["make another key", "install the host's key"])
-def test_a_key_that_could_not_be_removed_is_removed_at_the_next_contact(name: str) -> None:
-    keys = shape(name)
-    with keys.scene() as scene:
-        after = without_a_fault(scene)
-    with keys.scene() as scene:
-        [result] = scene.start(faulted(after_its_record(keys, "unlinkat"), "error=EROFS")).answer()["results"]
-        assert result["outcome"] == "applied"
-        assert result["reason"]
-        assert judge(scene, after, {}, scene.recover()) == "after"
+def test_a_repair_made_by_hand_since_is_named_and_left_alone_and_the_rest_is_put_back(
+    host: CommitHost, config: Path
+) -> None:
+    other = host.file("other", mode=0o666)
+    interrupt(host, changed(config, other))
+    config.write_bytes(b"repaired by hand\n")
+    [recovered] = host.recover()["recovered"]
+    assert recovered["outcome"] == "rolled_back"
+    assert f"{config} was written by somebody else since" in recovered["reason"]
+    assert (config.read_bytes(), other.stat().st_mode & 0o777) == (b"repaired by hand\n", 0o666)
 
 
-def test_a_new_directory_that_the_disk_does_not_give_up_is_not_taken_for_somebody_elses() -> None:
-    made = shape("several paths, probe fails")
-    with made.scene() as scene:
-        _, points = clean_run(scene)
-    removals = [number for number, point in enumerate(points) if point.call == "unlinkat"]
-    restored = max(number for number, point in enumerate(points) if point.call == "mkdirat")
-    unlinks = [points[number] for number in removals if number > restored]
-    with made.scene() as scene:
-        # Two new files go, then the directory, which is an unlinkat(2) too.
-        [result] = scene.start(faulted(unlinks[2], "error=EROFS")).answer()["results"]
-        assert (result["outcome"], "somebody" in result["reason"]) == ("broken", False), result
-        assert judge(scene, {}, {}, scene.recover()) == "before"
+def test_a_service_that_is_not_well_with_its_old_bytes_leaves_the_host_broken_until_it_is_released(
+    host: CommitHost, config: Path
+) -> None:
+    other = host.file("other", mode=0o666)
+    interrupt(host, changed(config, other))
+    (host.base / "on_restart").write_text('sys.exit("no")')
+    [recovered] = host.recover()["recovered"]
+    assert recovered["outcome"] == "broken"
+    answer = host.start(host.request(transaction(chmod(config, 0o600)))).answer()
+    assert answer["error"]["kind"] == "broken"
+    assert "remediate recover --release" in answer["error"]["message"]
+    assert config.stat().st_mode & 0o777 == 0o640
+    assert host.recover(release=True)["released"] is True
+    assert host.run(transaction(chmod(config, 0o600)))[0]["outcome"] == "applied"
 
 
-def test_a_directory_goes_with_the_files_in_it_and_both_come_back_where_that_fails() -> None:
-    with shape("restore, rmdir, remove").scene() as scene:
-        [result] = scene.start().answer()["results"]
-        assert (result["outcome"], (scene.host.files / "new.d").exists()) == ("applied", False), result
-    with shape("restore, rmdir, remove").scene() as scene:
-        _, points = clean_run(scene)
-    record = [point for point in points if point.call == "renameat"][-1]
-    with shape("restore, rmdir, remove").scene() as scene:
-        [result] = scene.start(faulted(record, "error=EIO")).answer()["results"]
-        assert result["outcome"] == "rolled_back", result
-        assert judge(scene, {}, {}, scene.recover()) == "before"
+def test_a_boot_unit_is_there_while_a_journal_is_open_and_recovers_before_anything_starts(
+    host: CommitHost, config: Path
+) -> None:
+    other = host.file("other", mode=0o666)
+    before = state_of(config), state_of(other)
+    setup = SYSTEMD.format(base=host.base)
+    interrupt(host, changed(config, other), setup)
+    unit = host.base / "units" / "remediator-recover.service"
+    wanted = host.base / "units" / "sysinit.target.wants" / "remediator-recover.service"
+    text = unit.read_text()
+    assert "Before=sysinit.target auditd.service" in text
+    assert "docker.service" in text
+    assert unit.stat().st_mode & 0o7777 == 0o644
+    assert wanted.readlink() == Path("/etc/systemd/system/remediator-recover.service")
+    reboot(host)
+    done = restarts(host)
+    at_boot(host, setup)
+    assert (state_of(config), state_of(other)) == before
+    assert restarts(host) == done, "nothing runs yet that could be restarted"
+    assert "daemon-reload" in (host.base / "calls").read_text()
+    assert not unit.exists()
+    assert not wanted.is_symlink()
+
+
+def at_boot(host: CommitHost, setup: str) -> None:
+    """What the boot unit runs, in the host's namespace."""
+    from tests.unit.host.commit.host import _NAMESPACE
+
+    program = f"{sys.executable} -I -B /var/lib/remediator/recover.py"
+    script = _NAMESPACE.format(base=host.base, setup=setup, user="", command=f"'{program}'")
+    subprocess.run(["unshare", "--mount", "/bin/sh", "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_after_a_commit_nothing_of_the_boot_unit_is_left(host: CommitHost, config: Path) -> None:
+    setup = SYSTEMD.format(base=host.base)
+    assert host.run(transaction(write(config, b"new\n")), setup=setup)[0]["outcome"] == "applied"
+    assert [path for path in (host.base / "units").rglob("*") if not path.is_dir()] == []
+
+
+def test_without_the_boot_unit_the_first_contact_after_a_reboot_recovers_and_restarts(
+    host: CommitHost, config: Path
+) -> None:
+    other = host.file("other", mode=0o666)
+    before = state_of(config)
+    interrupt(host, changed(config, other))
+    reboot(host)
+    [recovered] = host.recover()["recovered"]
+    assert (recovered["outcome"], state_of(config)) == ("rolled_back", before)
+    assert restarts(host) == 2
+
+
+def tampered(**changes: Any) -> Any:
+    def change(document: dict[str, Any]) -> None:
+        document.update(changes)
+
+    return change
+
+
+def other_path(document: dict[str, Any]) -> None:
+    document["entries"][0]["old"] = "../../etc/shadow"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [tampered(format_version=2), tampered(run="other"), tampered(entries=3), tampered(started="now"), other_path],
+)
+def test_a_journal_that_cannot_be_read_stops_everything_and_says_what_to_do(
+    host: CommitHost, config: Path, change: Any
+) -> None:
+    interrupt(host, changed(config, host.file("other", mode=0o666)))
+    [journal] = journals(host)
+    document = json.loads(journal.read_text())
+    change(document)
+    journal.write_text(json.dumps(document))
+    answer = host.recover()
+    assert answer["error"]["kind"] == "state"
+    assert str(Path("transactions") / journal.parent.name) in answer["error"]["message"]
+    assert config.read_bytes() == b"new\n"
+
+
+def test_recovering_needs_no_copy_beside_the_file(host: CommitHost, config: Path) -> None:
+    other = host.file("other", mode=0o666)
+    before = state_of(config)
+    interrupt(host, changed(config, other))
+    for staged in host.files.glob(".*remediator*"):
+        staged.unlink()
+    [recovered] = host.recover()["recovered"]
+    assert (recovered["outcome"], state_of(config)) == ("rolled_back", before)

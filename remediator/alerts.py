@@ -1,0 +1,73 @@
+"""What a host's own journal makes every preview say first: it was interrupted, it is broken, it is being changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from remediator.own_records import OwnState
+from remediator.plan import Alert
+from remediator.text import one_line
+
+
+def release_of(host: str) -> str:
+    """The call that lets a broken host be changed again."""
+    return f"remediate recover --release {host}"
+
+
+def alerts_of(host: str, state: OwnState | None) -> tuple[Alert, ...]:
+    """What must be said of `host` before all else, the worst first; times are by its own clock."""
+    if state is None:
+        return ()
+    return tuple(
+        Alert.model_validate({"kind": kind, "text": one_line(text, 2000)}) for kind, text in _said(host, state)
+    )
+
+
+def _said(host: str, state: OwnState) -> Iterator[tuple[str, str]]:
+    if state.broken is not None:
+        mark = state.broken
+        what = f"transaction {mark.group or '?'} of run {mark.run or '?'}"
+        yield (
+            "broken",
+            f"{what} was put back{_at(mark.since)}, and the service still is not healthy "
+            f"({mark.reason or 'no reason was kept'}): nothing is changed there until `{release_of(host)}`",
+        )
+    holder = state.holder
+    for each in state.open:
+        if holder is not None and holder.run == each.run:
+            continue
+        why = f" (its journal cannot be read: {each.problem})" if each.problem else ""
+        yield (
+            "open",
+            f"run {each.run} by {each.who or '?'} was interrupted in transaction {each.group}, begun"
+            f"{_at(each.started)}{why}: the next apply, or `remediate recover`, rolls it back",
+        )
+    if holder is not None:
+        yield (
+            "changing",
+            f"run {holder.run or '?'} by {holder.who or '?'} has been changing this host{_since(holder.started)}: what "
+            "is shown of it may be half of that",
+        )
+    if state.last is not None and state.last.recovered:
+        last = state.last
+        yield (
+            "recovered",
+            f"transaction {last.group} of run {last.run} was interrupted, and what found its journal ended it"
+            f"{_at(last.ended)}: {last.outcome.replace('_', ' ')}{f', {last.reason}' if last.reason else ''}",
+        )
+    if state.error is not None:
+        yield "unseen", f"whether a change was interrupted here is not known: {state.error}"
+
+
+def moment(seconds: int | None) -> str:
+    """A time by a host's clock, in UTC; a question mark where there is none."""
+    return "?" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _at(seconds: int | None) -> str:
+    return f" {moment(seconds)}" if seconds is not None else " at a time that is not known"
+
+
+def _since(seconds: int | None) -> str:
+    return f" since {moment(seconds)}" if seconds is not None else ""

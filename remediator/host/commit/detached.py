@@ -1,0 +1,138 @@
+"""A commit that outlives whoever asked for it: it runs in a transient unit of the host's own systemd.
+
+What SSH starts belongs to its session, and dies with it wherever logind has KillUserProcesses=yes. So the program
+starts itself once more through systemd-run, hands over all that it was given (on a pipe: a private key never lies on
+the disk), and from then on only passes the answer on. What happens to that messenger, to its session or to the
+connection is nothing to the unit: it takes the host's lock, ends its transactions and records them.
+"""
+
+import os
+import re
+import select
+import sys
+import time
+from typing import Any, Dict, List, NamedTuple
+
+from remediator.host.commit.main import handle
+from remediator.host.commit.programs import find_program, start_program
+from remediator.host.common.serve import sha256, write_all
+from remediator.host.observe.later import load_later
+
+# There where systemd is the init, as sd_booted(3) has it.
+SYSTEMD_DIRECTORY = "/run/systemd/system"
+UNIT_VARIABLE = "REMEDIATOR_UNIT"
+# What changes hosts, and so must not be cut short.
+DETACHED = ("commit", "recover")
+UNIT_RUN = re.compile(r"^[0-9A-Za-z]{1,64}\Z")
+# How long a busy service manager may take to start the unit, before the work is done without it.
+READY_SECONDS = 60.0
+MAX_LINE = 65536
+UNIT_PROPERTIES = (
+    # A stop (a shutdown, or an operator's) reaches the program alone, which ends its transaction first: its own
+    # children, a restart of Docker under way among them, are left to it.
+    "KillMode=mixed",
+    "TimeoutStopSec=3600",
+    # It may hold a private key, which no core dump shall.
+    "LimitCORE=0",
+)
+
+
+class Call(NamedTuple):
+    """What the bootstrap was given: its marker, and the whole body behind it as it came."""
+
+    marker: bytes
+    body: bytes
+
+
+def begin(document: Dict[str, Any], secret: bytes, call: Call) -> Dict[str, Any]:
+    """What handle answers, wherever it runs. Raises ProgramError as handle does, SystemExit where a unit answered.
+
+    The rest of the program is compiled only by the process that does the work: that is most of what both would spend.
+    """
+    if isinstance(document, dict) and document.get("do", "commit") in DETACHED:
+        hand_over(str(document.get("run")), call)
+    load_later("commit")
+    return handle(document, secret, call.body)
+
+
+def hand_over(run: str, call: Call) -> None:
+    """Has a unit of its own do this call's work, and passes its answer on; the process ends then (SystemExit).
+
+    Returns where the work is to be done here: inside of that unit, where no systemd runs, and where systemd-run is
+    missing, is too old for --pipe and --collect (before 236), or refuses. Nothing was begun elsewhere then: the unit
+    gets its frame only after it has said that it is there.
+    """
+    unit = "remediator-commit-%s.service" % run.lower()
+    program = find_program("systemd-run")
+    inside = os.environ.get(UNIT_VARIABLE) == unit
+    if inside or program is None or UNIT_RUN.match(run) is None or not os.path.isdir(SYSTEMD_DIRECTORY):
+        return
+    process = start_program(program, unit_arguments(unit, run) + own_command(), given=True, errors=None)
+    assert process.stdin is not None  # noqa: S101 - for mypy, as the next
+    assert process.stdout is not None  # noqa: S101
+    frame, answers = process.stdin.fileno(), process.stdout.fileno()
+    if not is_ready(answers, call.marker):
+        process.kill()
+        process.stdin.close()  # what may have been started after all reads an end instead of a program
+        process.stdout.close()
+        process.wait()
+        return
+    send(frame, call)
+    process.stdin.close()
+    pass_on(answers)
+    sys.exit(process.wait())
+
+
+def unit_arguments(unit: str, run: str) -> List[bytes]:
+    """The words of systemd-run before the command."""
+    words = ["--system", "--quiet", "--pipe", "--wait", "--collect", "--no-ask-password", "--unit=" + unit]
+    words += ["--description=remediator: commit of run " + run, "--setenv=%s=%s" % (UNIT_VARIABLE, unit)]
+    words += ["--property=" + each for each in UNIT_PROPERTIES]
+    return [word.encode("ascii") for word in words + ["--"]]
+
+
+def own_command() -> List[bytes]:
+    """The command that this process was started with, its interpreter by absolute path.
+
+    A `$` is doubled: systemd would put a variable in its place.
+    """
+    with open("/proc/self/cmdline", "rb") as file:
+        words = file.read().split(b"\0")[:-1]
+    interpreter = sys.executable if os.path.isabs(sys.executable or "") else os.readlink("/proc/self/exe")
+    return [word.replace(b"$", b"$$") for word in [os.fsencode(interpreter)] + words[1:]]
+
+
+def is_ready(answers: int, marker: bytes) -> bool:
+    """Whether the other program says in time that it waits for its frame."""
+    held = bytearray()
+    end = time.monotonic() + READY_SECONDS
+    while len(held) < MAX_LINE:
+        ready, _, _ = select.select([answers], [], [], max(0.0, end - time.monotonic()))
+        piece = os.read(answers, 4096) if ready else b""
+        if not piece:
+            return False
+        held += piece
+        if any(line.startswith(marker + b" ready") for line in bytes(held).split(b"\n")[:-1]):
+            return True
+    return False
+
+
+def send(frame: int, call: Call) -> None:
+    """Gives the other program what this one was given."""
+    head = b"%s\n%d %s\n" % (call.marker, len(call.body), sha256(call.body).hexdigest().encode("ascii"))
+    try:
+        write_all(frame, head + call.body)
+    except BrokenPipeError:
+        pass  # it ended: what it said, or that it said nothing, is the answer
+
+
+def pass_on(answers: int) -> None:
+    """Copies everything to standard output, until it ends or nobody is there to read it."""
+    while True:
+        piece = os.read(answers, 65536)
+        if not piece:
+            return
+        try:
+            write_all(1, piece)
+        except BrokenPipeError:
+            return

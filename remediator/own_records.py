@@ -1,0 +1,178 @@
+"""The typed view of what a host holds of our own transactions: the light state, and every record.
+
+A record that is no such document is kept as one with a `problem`: a hostile journal is a fact about its host, and takes
+neither the other records nor the host's verdicts with it. Times are Unix seconds by the host's clock.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from remediator.host_values import HostDocument, HostText
+
+TRANSACTIONS = "/var/lib/remediator/transactions"
+
+_LAST_SECOND = 253_402_300_799  # of the year 9999
+# What a clock cannot have shown is no time.
+Seconds = Annotated[int | None, BeforeValidator(lambda value: value if _is_time(value) else None)]
+Number = Annotated[int, Field(ge=0, le=2**32 - 2)]
+Run = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,40}$")]
+Group = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+ControlIds = Annotated[tuple[HostText, ...], Field(max_length=5000)]
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LAST_SECOND
+
+
+class OpenTransaction(HostDocument):
+    """A transaction that was begun and never ended; `problem` says why no more is known of it."""
+
+    run: Run
+    group: Group
+    who: HostText = ""
+    started: Seconds = None
+    problem: HostText = ""
+
+
+class BrokenMark(HostDocument):
+    """Why nothing more is committed on this host until a person releases it."""
+
+    run: HostText = ""
+    group: HostText = ""
+    reason: HostText = ""
+    since: Seconds = None
+
+
+class EndedTransaction(HostDocument):
+    """How a transaction ended; `recovered`: not by itself, but by what found its journal later."""
+
+    run: Run
+    group: Group
+    outcome: HostText = ""
+    reason: HostText = ""
+    ended: Seconds = None
+    recovered: bool = False
+
+
+class LockHolder(HostDocument):
+    """The run that changes the host right now."""
+
+    run: HostText = ""
+    who: HostText = ""
+    started: Seconds = None
+
+
+class OwnState(HostDocument):
+    """What is always told: `error` says why the rest is not known."""
+
+    error: HostText | None = None
+    open: Annotated[tuple[OpenTransaction, ...], Field(max_length=200)] = ()
+    broken: BrokenMark | None = None
+    last: EndedTransaction | None = None
+    holder: LockHolder | None = None
+
+
+class RecordedState(HostDocument):
+    """What a path was before or after; numbers are null where nothing is there."""
+
+    type: Literal["missing", "file", "directory", "socket"]
+    mode: Annotated[int, Field(ge=0, le=0o7777)] | None = None
+    uid: Number | None = None
+    gid: Number | None = None
+
+    @property
+    def access(self) -> tuple[int | None, int | None, int | None]:
+        """Mode, uid and gid."""
+        return self.mode, self.uid, self.gid
+
+
+class RecordedEntry(HostDocument):
+    """One path, one kernel audit rule (`rule`, `loaded` before and after), or our own key pair (`pair`).
+
+    `content` says which bytes the path holds now, null where the transaction did not change them. `backup` is the name
+    of the file, in the transaction's own directory, that holds those from before.
+    """
+
+    controls: ControlIds = ()
+    path: str | None = Field(default=None, max_length=4095)
+    before: RecordedState | None = None
+    after: RecordedState | None = None
+    content: Literal["before", "after", "other", "unknown"] | None = None
+    backup: str | None = Field(default=None, pattern=r"^[0-9]{1,6}\.before$")
+    rule: Annotated[tuple[str, ...], Field(max_length=200)] | None = None
+    loaded: tuple[bool, bool] | None = None
+    pair: bool = False
+    problem: HostText = ""
+
+
+class RecordedStep(HostDocument):
+    """An activation as it was carried out."""
+
+    do: Literal["daemon_reload", "reload", "restart"]
+    unit: HostText | None = None
+    names: Annotated[tuple[HostText, ...], Field(max_length=100)] | None = None
+
+
+class RecordedTransaction(HostDocument):
+    """What a host's journal says of one transaction. `undoes` is the run that it rolled back, empty for most."""
+
+    run: Run
+    group: Group
+    open: bool = False
+    problem: HostText = ""
+    who: HostText = ""
+    reason: HostText = ""
+    undoes: HostText = ""
+    started: Seconds = None
+    ended: Seconds = None
+    outcome: HostText = ""
+    why: HostText = ""  # of the outcome
+    recovered: bool = False
+    place: Annotated[int, Field(ge=0)] | None = None  # among its run's transactions, in the order of the commit
+    controls: ControlIds = ()
+    activation: Annotated[tuple[RecordedStep, ...], Field(max_length=100)] = ()
+    entries: Annotated[tuple[RecordedEntry, ...], Field(max_length=5000)] = ()
+
+    @property
+    def name(self) -> str:
+        """What its directory is called."""
+        return f"{self.run}.{self.group}"
+
+    @property
+    def applied(self) -> bool:
+        """Whether it ended with its change in place, so that there is something to take back."""
+        return not self.open and not self.problem and self.outcome == "applied"
+
+    def backup_path(self, entry: RecordedEntry) -> str | None:
+        """Where the bytes from before lie on the host."""
+        return f"{TRANSACTIONS}/{self.name}/{entry.backup}" if entry.backup is not None else None
+
+
+def _records(value: Any) -> Any:
+    """Each record on its own: one that is malformed becomes its problem, one without a name is left out."""
+    if not isinstance(value, list):
+        return value
+    found: list[RecordedTransaction] = []
+    for item in value[:200]:
+        try:
+            found.append(RecordedTransaction.model_validate(item))
+        except ValidationError:
+            if not isinstance(item, dict):
+                continue
+            named = {"run": item.get("run"), "group": item.get("group"), "open": item.get("open") is True}
+            try:
+                found.append(RecordedTransaction.model_validate({**named, "problem": "it is malformed"}))
+            except ValidationError:
+                continue
+    return tuple(found)
+
+
+class OwnTransactions(HostDocument):
+    """Every transaction that a host holds, newest first; `error` says why that is not known."""
+
+    error: HostText | None = None
+    broken: BrokenMark | None = None
+    records: Annotated[tuple[RecordedTransaction, ...], BeforeValidator(_records), Field(max_length=200)] = ()
