@@ -12,6 +12,7 @@ from typing import TypeVar
 from tests.faults.scene import BrokenError
 
 SHOWN = 600
+EVERY = 200
 T = TypeVar("T")
 
 
@@ -50,6 +51,8 @@ def tried(
         waiting = [pool.submit(unless_late, attempt, trial, end) for trial in trials]
         for done in as_completed(waiting):
             count(figures, done.result, say)
+            if figures.count and figures.count % EVERY == 0:
+                say(f"{part}: {figures.count} of {len(trials)}")
     figures.seconds = time.monotonic() - begun
     say(f"{part}: {figures.count} of {len(trials)} in {figures.seconds:.0f} s, {len(figures.broken)} broken")
     return figures

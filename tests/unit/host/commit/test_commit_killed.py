@@ -119,3 +119,16 @@ def test_a_new_directory_that_the_disk_does_not_give_up_is_not_taken_for_somebod
         [result] = scene.start(faulted(unlinks[2], "error=EROFS")).answer()["results"]
         assert (result["outcome"], "somebody" in result["reason"]) == ("broken", False), result
         assert judge(scene, {}, {}, scene.recover()) == "before"
+
+
+def test_a_directory_goes_with_the_files_in_it_and_both_come_back_where_that_fails() -> None:
+    with shape("restore, rmdir, remove").scene() as scene:
+        [result] = scene.start().answer()["results"]
+        assert (result["outcome"], (scene.host.files / "new.d").exists()) == ("applied", False), result
+    with shape("restore, rmdir, remove").scene() as scene:
+        _, points = clean_run(scene)
+    record = [point for point in points if point.call == "renameat"][-1]
+    with shape("restore, rmdir, remove").scene() as scene:
+        [result] = scene.start(faulted(record, "error=EIO")).answer()["results"]
+        assert result["outcome"] == "rolled_back", result
+        assert judge(scene, {}, {}, scene.recover()) == "before"
