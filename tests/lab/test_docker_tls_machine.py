@@ -76,7 +76,8 @@ def test_mutual_tls_survives_a_reboot_and_is_renewed_after_it(
     machine = fresh_machine(suite)
     authority = make_authority(Product(tmp_path), tmp_path)
     home = authority.remediate
-    path = listening(machine.host, tmp_path, docker_tls_names=["127.0.0.1"])
+    # An emulated machine beside other work answers slowly.
+    path = listening(machine.host, tmp_path, docker_tls_names=["127.0.0.1"], ansible_ssh_timeout=60)
     assert authority.issue(path).code == 0
     bundle = authority.client("ann", tmp_path)
     answer = home.apply(path, *ALLOWED)
