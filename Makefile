@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 ROOTLESS := $(if $(filter-out 0,$(shell id -u)),-m "not root")
 
-.PHONY: help preview dev lint unit packages lab molecule bench test clean
+.PHONY: help preview dev lint unit packages lab molecule bench faults test clean
 
 help: ## list the verbs
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ molecule: dev packages ## molecule's scenarios on the lab's hosts (root)
 bench: dev packages ## what the speed claims rest on; prints ratios
 	$(BIN)/pip install --quiet --editable '.[test,bench]'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench $(ARGS)
+
+faults: dev ## the fault campaign: kills, errors, snapshots, power cuts (root, hours); prints figures
+	bash tests/lab/packages.sh btrfs-progs
+	PATH="$(CURDIR)/$(BIN):$$PATH" unshare --mount --propagation private $(BIN)/python -m tests.faults $(ARGS)
 
 test: ## everything: lint, unit, lab, molecule
 	bash tests/run.sh

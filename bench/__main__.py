@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Callable
 
 from bench import contenders
+from bench.commit import FILES, commit_cost
 from bench.contenders import Timing
 from bench.fleet import fleet
 
@@ -48,6 +49,9 @@ def main() -> None:
             print(f"{size} hosts: floor (ssh host python3 -c pass) {lowest:.2f} s")
             said = f"sweep {seconds:.2f} s, {ratio:.2f} x floor, {decided} verdicts, {memory:.0f} MiB"
             print(f"{size} hosts: {said}")
+        empty, full, added = commit_cost(hosts, max(15, options.runs))
+        said = f"a commit of {FILES} files {full:.0f} ms, of nothing {empty:.0f} ms"
+        print(f"{said}: {added:.0f} ms, {full / empty:.2f} x, one round trip each")
         smallest = min(sizes)
         if not options.quick:
             base = statistics.median(contenders.sweep(hosts, smallest, options.forks).seconds for _ in range(3))

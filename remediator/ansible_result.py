@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from remediator.plan import Change, HostPlan, HostResult, Outcome, State, Transaction
+from remediator.plan import Change, HostPlan, HostResult, Outcome, State, Transaction, TransactionResult
 from remediator.text import one_line
 
 # Events above 700,000 bytes are dropped as a whole by ansible-runner; what is longer is cut, and says so.
@@ -32,6 +32,16 @@ def applied_result(plan: HostPlan, result: HostResult) -> dict[str, Any]:
     told["diff"] = _diffs(transaction for transaction in plan.transactions if transaction.digest in applied)
     if result.error is not None:
         told["failed"] = True
+    return told
+
+
+def with_refusals(told: dict[str, Any], refused: Iterable[TransactionResult], check: bool) -> dict[str, Any]:
+    """A bare rollback's result with what of the run is not taken back: a warning in `check` mode, else a failure."""
+    said = [f"{answer.group} is not taken back: {one_line(answer.reason, 1000)}" for answer in refused]
+    if said and check:
+        return {**told, "warnings": said}
+    if said:
+        return {**told, "failed": True, "msg": "; ".join(filter(None, (str(told.get("msg") or ""), *said)))}
     return told
 
 

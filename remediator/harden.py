@@ -6,27 +6,25 @@ previews in check mode and makes true otherwise.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import Any, Protocol
 
 from remediator.catalogue import Catalogue
 from remediator.collecting import Collected, collect
+from remediator.commit_documents import Order, commit_request, harmless, read_commit, result_of, unreported
 from remediator.decide import decide
 from remediator.errors import HostError, UsageError
 from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
-from remediator.plan import Action, HostPlan, HostResult, Outcome, Transaction, TransactionResult, Undo
-from remediator.policy import HEALTHY_SECONDS, Policy
+from remediator.plan import Action, HostPlan, HostResult, Transaction, TransactionResult, Undo
+from remediator.policy import Policy
 from remediator.request import compile_request
 from remediator.session import Session, SessionDirectory, plan_error
-from remediator.text import one_line, visible
+from remediator.text import one_line
 from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
 from remediator.undo import take_back, undo_needs
@@ -41,17 +39,6 @@ class Exchange(Protocol):
 
     def __call__(self, program: bytes, request: bytes, secret: bytes = b"") -> bytes:
         """Raises HostError."""
-
-
-class _CommitAnswer(BaseModel):
-    """What commit printed."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format_version: Literal[1]
-    run: str
-    host: str
-    results: tuple[TransactionResult, ...]
 
 
 @dataclass(frozen=True)
@@ -87,7 +74,7 @@ class Target:
 
     def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
         """What is not done of the plan as it is now, and why."""
-        return tuple(_result(each, "held", "it waits for " + _releases(now, each)) for each in now.held)
+        return tuple(result_of(each, "held", "it waits for " + _releases(now, each)) for each in now.held)
 
 
 @dataclass(frozen=True)
@@ -109,17 +96,7 @@ class UndoTarget(Target):
 
     def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
         """See Target."""
-        return tuple(_result(each, "refused", _refusals(each)) for each in now.held)
-
-
-@dataclass(frozen=True)
-class Order:
-    """Who asks for a commit, in which run and why: what the host's journal will say. `undoes` is the run taken back."""
-
-    run: str
-    who: str
-    reason: str
-    undoes: str = ""
+        return tuple(result_of(each, "refused", _refusals(each)) for each in now.held)
 
 
 def observe_for_driver(directory: SessionDirectory, session: Session, host: str, exchange: Exchange) -> None:
@@ -167,9 +144,7 @@ def _apply(target: Target, approved: HostPlan, order: Order, keep: Callable[[Hos
     except HostError as error:
         return HostResult(host=target.host, error=plan_error(error))
     # Whatever kills this task from here on, the driver must not take the host for one that was never begun.
-    keep(
-        HostResult(host=target.host, results=tuple(_unreported(t, "the run broke off") for t in approved.transactions))
-    )
+    keep(HostResult(host=target.host, results=tuple(unreported(t, "the run broke off") for t in approved.transactions)))
     return _commit_and_look(target, approved, now, root, order)
 
 
@@ -187,8 +162,8 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     stale += [t for t in now.transactions if t.digest not in wanted and t.group not in {s.group for s in stale}]
     lost = {t.digest: lost_containers(t, wanted[t.digest]) for t in due}
     others = (
-        *(_result(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
-        *(_result(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
+        *(result_of(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
+        *(result_of(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
         *target.left_out(now),
     )
     due = tuple(t for t in due if not lost[t.digest])
@@ -218,18 +193,19 @@ def _commit(
 ) -> HostResult:
     secret, why_not = _key(target, due)
     if why_not:
-        others = (*(_result(t, "refused", why_not) for t in due if _takes_key(t)), *others)
+        others = (*(result_of(t, "refused", why_not) for t in due if _takes_key(t)), *others)
         due = tuple(t for t in due if not _takes_key(t))
     policy = target.own_policy
     with around_restarts(policy.restarts, due) as around:
         if around.failure:
-            others = (*(_result(t, "refused", around.failure) for t in due if t.restarts), *others)
+            others = (*(result_of(t, "refused", around.failure) for t in due if t.restarts), *others)
             due = tuple(t for t in due if not t.restarts)
         result = HostResult(host=target.host, results=others, after=now)
         if due:
-            request = commit_request(target.host, due, order, policy.roots, policy.healthy_seconds)
+            request = commit_request(target.host, due, order, policy)
             result = _exchange(target, request, secret, due, order.run, result)
-    result = result.model_copy(update={"notes": around.notes, "left_undone": bool(around.notes)})
+    told = (*result.notes, *around.notes)
+    result = result.model_copy(update={"notes": told, "left_undone": bool(around.notes)})
     if result.after is not None or result.error is not None:
         return result
     try:
@@ -244,13 +220,15 @@ def _exchange(
     """`result` with what came of committing; without an `after` where the host must be looked at again."""
     from remediator.host import commit_program
 
+    notes: tuple[str, ...] = ()
     try:
-        done = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
+        committed = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
+        done, notes = committed.results, committed.notes
     except HostError as error:
         if error.kind not in _CONTACT_LOST:
             return result.model_copy(update={"error": plan_error(error)})
         done = _collected(target, due, run, error)
-    return result.model_copy(update={"results": (*done, *result.results), "after": None})
+    return result.model_copy(update={"results": (*done, *result.results), "after": None, "notes": notes})
 
 
 def _collected(
@@ -264,23 +242,23 @@ def _collected(
         found = collect(target.exchange, target.host, run, target.pause)
     except HostError as error:
         why = str(lost) if error.kind == "unreachable" else f"{lost} {error}"
-        return tuple(_unreported(transaction, why) for transaction in due)
+        return tuple(unreported(transaction, why) for transaction in due)
     return tuple(_found(target.host, transaction, found, lost) for transaction in due)
 
 
 def _found(host: str, transaction: Transaction, found: Collected, lost: HostError) -> TransactionResult:
     recorded = {result.digest: result for result in found.results}
     if transaction.digest in recorded:
-        return _harmless(transaction, recorded[transaction.digest])
+        return harmless(transaction, recorded[transaction.digest])
     if found.running:
-        return _result(
+        return result_of(
             transaction, "unreported", f"it still goes on there; look again with `remediate check -l {host}`"
         )
     if transaction.group in found.open:
         reason = f"it was cut short there and waits to be put back: `remediate recover -l {host}`"
-        return _result(transaction, "unreported", reason)
+        return result_of(transaction, "unreported", reason)
     reason = f"contact was lost before it began: nothing was done ({one_line(str(lost), 500)})"
-    return _result(transaction, "held", reason)
+    return result_of(transaction, "held", reason)
 
 
 def _key(target: Target, due: tuple[Transaction, ...]) -> tuple[bytes, str]:
@@ -297,54 +275,9 @@ def _takes_key(transaction: Transaction) -> bool:
     return any(action.do == "install_key" and action.source == "controller" for action in transaction.actions)
 
 
-def commit_request(
-    host: str,
-    due: Iterable[Transaction],
-    order: Order,
-    roots: tuple[str, ...],
-    healthy_seconds: int = HEALTHY_SECONDS,
-) -> bytes:
-    """The request document for commit: ASCII JSON."""
-    transactions = [{**t.model_dump(mode="json"), "digest": t.digest} for t in due]
-    document = {
-        "format_version": 1,
-        "run": order.run,
-        "host": host,
-        "roots": list(roots),
-        "who": order.who,
-        "reason": order.reason,
-        "healthy_seconds": healthy_seconds,
-        "undoes": order.undoes,
-        "transactions": transactions,
-    }
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-
-
-def read_commit(host: str, answer: bytes, due: tuple[Transaction, ...], run: str) -> tuple[TransactionResult, ...]:
-    """One result for each transaction that was sent, made harmless to show; what was not answered is `unreported`.
-
-    Raises HostError (`answer`) when the host's answer is no such document or another run's.
-    """
-    try:
-        # A service's last words may be no Unicode (lone surrogates): that must not cost the outcome.
-        text = json.dumps(json.loads(answer), ensure_ascii=False).encode("utf-8", "replace")
-        document = _CommitAnswer.model_validate_json(text)
-    except (ValidationError, ValueError, RecursionError):
-        document = None
-    if document is None or document.run != run or document.host != host:
-        raise HostError(host, "answer", f"{host}: what came back from the commit is no answer to this run.")
-    answered = {result.digest: result for result in document.results}
-    return tuple(
-        _harmless(transaction, answered[transaction.digest])
-        if transaction.digest in answered
-        else _unreported(transaction, "the host did not answer for it")
-        for transaction in due
-    )
-
-
 def _not_begun(approved: HostPlan) -> HostResult:
     reason = "the run was stopped before this host: nothing was done there"
-    results = tuple(_result(transaction, "held", reason) for transaction in approved.transactions)
+    results = tuple(result_of(transaction, "held", reason) for transaction in approved.transactions)
     return HostResult(host=approved.host, results=results, after=approved)
 
 
@@ -364,26 +297,6 @@ def _refusals(transaction: Transaction) -> str:
     return one_line("; ".join(said), 1000)
 
 
-def _result(transaction: Transaction, outcome: Outcome, reason: str) -> TransactionResult:
-    return TransactionResult(group=transaction.group, outcome=outcome, reason=reason, digest=transaction.digest)
-
-
-def _unreported(transaction: Transaction, why: str) -> TransactionResult:
-    reason = f"it may have been done or not ({one_line(why, 500)}); check this host"
-    return _result(transaction, "unreported", reason)
-
-
-def _harmless(transaction: Transaction, answer: TransactionResult) -> TransactionResult:
-    return answer.model_copy(
-        update={
-            "group": transaction.group,
-            "reason": one_line(answer.reason, 1000),
-            "log": visible(answer.log, 16384),
-            "paths": tuple(one_line(path) for path in answer.paths[:1000]),
-        }
-    )
-
-
 def make_key_for_driver(directory: SessionDirectory, session: Session, host: str, exchange: Exchange) -> None:
     """Have the host make its key and signing request; nothing there is activated.
 
@@ -395,8 +308,8 @@ def make_key_for_driver(directory: SessionDirectory, session: Session, host: str
     wanted = Transaction(group="tls-key", changes=(), actions=(asked,))
     order = Order(session.run, session.who, session.reason)
     try:
-        answer = exchange(commit_program(), commit_request(host, (wanted,), order, ()))
-        (done,) = read_commit(host, answer, (wanted,), session.run)
+        answer = exchange(commit_program(), commit_request(host, (wanted,), order, Policy()))
+        (done,) = read_commit(host, answer, (wanted,), session.run).results
         if done.outcome != "applied":
             raise HostError(host, "key", f"{host}: it made no key: {done.reason or done.outcome}.")
         directory.put_answer(host, exchange(observe_program(), session.request.encode("ascii")))

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 _SHAPE = (
     "must be a mapping with waivers ({control id: reason}), roots (a list of absolute directories), restarts, window, "
-    "before_restart, after_restart, hook_seconds and healthy_seconds (a number from 0 to 600), and nothing else. "
-    "Correct it in the inventory."
+    "before_restart, after_restart, hook_seconds, healthy_seconds (a number from 0 to 600), keep and keep_days "
+    "(numbers from 1 to 100000), and nothing else. Correct it in the inventory."
 )
 # How long a service must have been well after a restart before that counts: daemons die late, too.
 HEALTHY_SECONDS = 15
-_MOST_HEALTHY_SECONDS = 600
+_NUMBERS = {"healthy_seconds": (0, 600), "keep": (1, 100_000), "keep_days": (1, 100_000)}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Policy:
     below which the inventory lets us change files. `restarts` says when services may be restarted; `asks`, whether
     somebody approves what the preview shows before it is done, as in a call of `remediate`. A playbook of the user's
     own has nobody to ask. `healthy_seconds` is how long a restarted service must be well before its change counts.
+    `keep` ended transactions, and none older than `keep_days`, stay on the host for an undo, whatever is still needed
+    beside them.
     `released_by` is the call that must come before anything at all is changed on a broken host, empty on others.
     """
 
@@ -41,6 +43,8 @@ class Policy:
     restarts: RestartPolicy = field(default_factory=RestartPolicy)
     asks: bool = True
     healthy_seconds: int = HEALTHY_SECONDS
+    keep: int = 20
+    keep_days: int = 90
     released_by: str = ""
 
     def until(self, call: str) -> Policy:
@@ -70,10 +74,12 @@ class Policy:
         """
         own = variables.get("remediator_policy") or {}
         allow = variables.get("remediator_allow") or []
-        if not isinstance(own, dict) or set(own) - {"waivers", "roots", "healthy_seconds"} - RESTART_KEYS:
+        if not isinstance(own, dict) or set(own) - {"waivers", "roots"} - _NUMBERS.keys() - RESTART_KEYS:
             raise UsageError(f"{host}: remediator_policy {_SHAPE}")
-        healthy = own.get("healthy_seconds", self.healthy_seconds)
-        if isinstance(healthy, bool) or not isinstance(healthy, int) or not 0 <= healthy <= _MOST_HEALTHY_SECONDS:
+        numbers = {name: own[name] for name in _NUMBERS if name in own}
+        if not all(
+            type(number) is int and _NUMBERS[name][0] <= number <= _NUMBERS[name][1] for name, number in numbers.items()
+        ):
             raise UsageError(f"{host}: remediator_policy {_SHAPE}")
         waivers, roots = own.get("waivers") or {}, own.get("roots") or []
         texts = [text for pair in waivers.items() for text in pair] if isinstance(waivers, dict) else [None]
@@ -101,8 +107,12 @@ class Policy:
             waivers={**self.waivers, **waived},
             roots=(*self.roots, *(root.rstrip("/") for root in roots)),
             restarts=parse_restarts(host, own),
-            healthy_seconds=healthy,
+            **numbers,
         )
+
+
+def _is_number(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _names(host: str, word: str, catalogue: Catalogue) -> set[str]:

@@ -14,7 +14,7 @@ class Needs:
 
     `references` are symbolic paths (`@docker.tlscacert`) and `paths` literal ones: each is stat'ed. `contents` are
     those references and paths whose content is needed as well. `sections` are parts of the observation that cost more
-    than a stat: `audit`, `docker` (the daemon's own answers).
+    than a stat: `audit`, `docker` (the daemon's own answers), `transactions` (the journal of our own changes).
     """
 
     references: frozenset[str] = frozenset()

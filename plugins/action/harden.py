@@ -21,6 +21,7 @@ try:
     from remediator import ansible_errors, ansible_result, errand, harden, wire
     from remediator.catalogue import load_catalogue
     from remediator.child_processes import end_children
+    from remediator.commit_documents import Order
     from remediator.errors import HostError, RemediatorError
     from remediator.history import new_ulid
     from remediator.plan import Undo
@@ -107,10 +108,14 @@ class ActionModule(ActionBase):
         chosen = catalogue.select(*words)
         # Nobody is asked here, neither in check mode, which shows what an apply would do, nor in that apply.
         target = self._target(chosen, Policy(asks=False), variables, store_directory(), undo)
+        order = Order(new_ulid(), who(), self._task.get_name(), undo.run if undo else "")
         if self._task.check_mode:
-            return ansible_result.preview_result(harden.preview(target))
-        order = harden.Order(new_ulid(), who(), self._task.get_name(), undo.run if undo else "")
-        return ansible_result.applied_result(*harden.apply(target, order))
+            plan = harden.preview(target)
+            told = ansible_result.preview_result(plan)
+        else:
+            plan, result = harden.apply(target, order)
+            told = ansible_result.applied_result(plan, result)
+        return ansible_result.with_refusals(told, target.left_out(plan), self._task.check_mode) if undo else told
 
     def _undo(self, arguments, catalogue):
         """What the task takes back; None where it hardens."""

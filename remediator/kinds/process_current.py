@@ -252,6 +252,8 @@ def _hindrance(process: _Process, faults: list[_Fault], seen: Observation) -> st
             f"journalctl -u {UNIT}"
         )
     docker = seen.docker
+    if docker is not None and docker.error:
+        return f"the containers that a restart stops cannot be named: {one_line(docker.error, 500)}"
     wanted = process.told.option("live-restore")
     if docker is not None and docker.live_restore and (wanted is None or not wanted.is_on):
         return (

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from tests.faults.scene import BrokenError, Look, judge
+from tests.faults.scene import BrokenError, Look, judge, require
 from tests.faults.shapes import Shape
 from tests.faults.strace import Point, clean_run, faulted
 
@@ -42,7 +42,7 @@ class Known:
 
 
 def know(shape: Shape) -> Known:
-    """Runs a shape without a fault, once traced and once timed. Raises BrokenError where even that ends badly."""
+    """Runs a shape without a fault, traced and then timed. Raises BrokenError where even that does not end well."""
     with shape.scene() as scene:
         answer, points = clean_run(scene)
         after = scene.look()
@@ -99,12 +99,13 @@ def _attempt(trial: Trial) -> str:
         if trial.point is not None and trial.effect == KILL and not killed:
             raise BrokenError(f"it was not killed: {answered}")
         said = said_by(answered) if not killed else "killed"
+        require("the program failed there" not in str(answered), f"it broke down: {answered}")
         return f"{said}, {judge(scene, trial.after, answered if not killed else {}, scene.recover())}"
 
 
 def said_by(answered: dict[str, Any]) -> str:
     """The outcome of the first transaction, or how the program refused, or nothing."""
     if "error" in answered:
-        return f"error {answered['error']['kind']}"
+        return {"state": "refused", "answer": "no answer"}.get(answered["error"]["kind"], answered["error"]["kind"])
     results = answered.get("results") or answered.get("recovered") or [{"outcome": "nothing"}]
     return str(results[0]["outcome"])

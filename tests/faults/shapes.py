@@ -92,15 +92,15 @@ def remove(host: CommitHost) -> Scene:
 
 
 def undo(host: CommitHost) -> Scene:
-    """What an undo is: a backup restored, a directory that was made removed, a file that was made removed."""
+    """What an undo is: a backup restored, and a directory that was made removed with the file that was made in it."""
     path = dated(host.file("daemon.json", b"first\n", 0o640, 0, 7))
     directory = host.files / "new.d"
     made = Action(do="mkdir", path=str(directory), mode=0o755, uid=0, gid=0)
-    [done] = host.run(transaction(write(path, b"second\n"), made, write(host.files / "made", b"x")))
+    [done] = host.run(transaction(write(path, b"second\n"), made, write(directory / "made", b"x")))
     assert done["outcome"] == "applied", done
     [backup] = (host.state / "transactions").glob("*/*.before")
     back = Action(do="restore", path=str(path), source=f"{backup.parent.name}/{backup.name}")
-    actions = (back, Action(do="rmdir", path=str(directory)), Action(do="remove", path=str(host.files / "made")))
+    actions = (back, Action(do="remove", path=str(directory / "made")), Action(do="rmdir", path=str(directory)))
     return Scene(host, (transaction(*actions),)).ready()
 
 

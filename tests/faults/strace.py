@@ -60,7 +60,11 @@ class Point:
 
 
 def points_of(trace: str) -> list[Point]:
-    """The points of a clean run, in order, out of what strace wrote; an openat counts where it may make a file."""
+    """The points of a clean run, in order, out of what strace wrote.
+
+    An openat counts where it may make a file. A call that fails by itself (nothing to remove, there already) does
+    nothing, so what holds there holds at the next one.
+    """
     counts: dict[str, int] = {}
     points = []
     for line in trace.splitlines():
@@ -69,7 +73,7 @@ def points_of(trace: str) -> list[Point]:
             continue
         call = found[1]
         counts[call] = counts.get(call, 0) + 1
-        if call != "openat" or "O_CREAT" in line:
+        if " = -1 E" not in line and (call != "openat" or "O_CREAT" in line):
             points.append(Point(call, counts[call]))
     return points
 

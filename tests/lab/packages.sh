@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The Debian packages that the tests need. A Docker that is on the machine stays: nothing is ever removed.
+# The Debian packages that the tests need, and those that are named as arguments. A Docker that is on the machine stays: nothing is ever removed.
 set -euo pipefail
 if [ "$(id -u)" -ne 0 ]; then
   echo "The lab needs root: it makes real hosts with their own init." >&2
@@ -8,6 +8,7 @@ fi
 wanted=(acl debootstrap e2fsprogs iproute2 iptables openssh-client openssh-server openssl sshpass strace sudo tar xz-utils zstd)
 command -v auditctl >/dev/null || wanted+=(auditd)
 command -v dockerd >/dev/null || wanted+=(docker.io)
+wanted+=("$@")
 missing=()
 for package in "${wanted[@]}"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")

@@ -13,8 +13,9 @@ import pytest
 from remediator.ansible_errors import host_error
 from remediator.ansible_result import applied_result, driven_result, preview_result
 from remediator.catalogue import load_catalogue
+from remediator.commit_documents import Order, read_commit
 from remediator.errors import HostError, UsageError
-from remediator.harden import Order, Target, apply, apply_for_driver, preview, read_commit
+from remediator.harden import Target, apply, apply_for_driver, preview
 from remediator.plan import Action, Change, HostPlan, HostResult, State, Transaction, TransactionResult
 from remediator.policy import Policy
 from remediator.session import Session, SessionDirectory
@@ -135,7 +136,7 @@ def test_what_a_host_says_of_its_commit_is_made_harmless_and_cannot_add_transact
     made_up = {"group": "docker", "outcome": "applied", "digest": "0" * 64}
     document = {"format_version": 1, "run": ORDER.run, "host": "web1", "results": [hostile, made_up]}
 
-    (result,) = read_commit("web1", json.dumps(document).encode(), plan.transactions, ORDER.run)
+    (result,) = read_commit("web1", json.dumps(document).encode(), plan.transactions, ORDER.run).results
 
     assert result.group == "files"
     assert "\n" not in result.reason

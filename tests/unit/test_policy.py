@@ -42,8 +42,9 @@ def test_a_hosts_own_policy_adds_waivers_roots_and_consent() -> None:
 
 def test_a_restarted_service_must_stay_well_for_fifteen_seconds_or_as_long_as_its_host_says() -> None:
     assert Policy().for_host("web1", {}, CATALOGUE).healthy_seconds == 15
-    own = {"remediator_policy": {"healthy_seconds": 40}}
-    assert Policy().for_host("web1", own, CATALOGUE).healthy_seconds == 40
+    own = {"remediator_policy": {"healthy_seconds": 40, "keep": 5}}
+    found = Policy().for_host("web1", own, CATALOGUE)
+    assert (found.healthy_seconds, found.keep, found.keep_days) == (40, 5, 90)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,8 @@ def test_a_restarted_service_must_stay_well_for_fifteen_seconds_or_as_long_as_it
         {"remediator_policy": {"healthy_seconds": "15"}},
         {"remediator_policy": {"healthy_seconds": True}},
         {"remediator_policy": {"healthy_seconds": 601}},
+        {"remediator_policy": {"keep": 0}},
+        {"remediator_policy": {"keep_days": "90"}},
         {"remediator_allow": "docker_audit"},
         {"remediator_allow": [1]},
     ],

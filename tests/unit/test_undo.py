@@ -2,76 +2,37 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import replace
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from remediator.errors import UsageError
-from remediator.observation import Observation
+from remediator.observation import Observation, parse_observation
 from remediator.own_records import OwnTransactions
 from remediator.plan import HostPlan, Transaction, Undo
 from remediator.policy import Policy
 from remediator.restarts import RestartPolicy
 from remediator.rollback import find_run
 from remediator.undo import known_runs, take_back, undo_needs
-
-RUN = "01JDQ3V8N6T0M5S2R4W9XK7YZB"
-LATER = "01JDQ4AAAAAAAAAAAAAAAAAAAA"
-CONFIG = "/etc/docker/daemon.json"
-MODE = "docker.files.config-mode"
-OPTION = "docker.daemon.live-restore"
-NOW = datetime(2026, 11, 1, tzinfo=UTC)
-RESTART = [{"do": "restart", "unit": "docker.service"}]
-
-
-def facts(content: bytes | None = None, mode: int = 0o644, kind: str = "file", **more: Any) -> dict[str, Any]:
-    """What observe says of a path of root's; `content` in clear."""
-    told: dict[str, Any] = {"type": kind, "mode": mode, "user": "root", "group": "root", "ino": 7, "dev": 1}
-    if content is not None:
-        told.update(content=base64.b64encode(content).decode(), sha256=hashlib.sha256(content).hexdigest())
-    return {**told, **more}
-
-
-def was(mode: int = 0o644, kind: str = "file") -> dict[str, Any]:
-    return {"type": kind} if kind == "missing" else {"type": kind, "mode": mode, "uid": 0, "gid": 0}
-
-
-def entry(path: str, before: dict[str, Any], after: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"path": path, "before": before, "after": after, "controls": [MODE], **more}
-
-
-def written(path: str = CONFIG, held: str = "after", **more: Any) -> dict[str, Any]:
-    """A path whose bytes the run replaced."""
-    return entry(path, was(0o600), was(0o644), **{"content": held, "backup": "0.before", **more})
-
-
-def record(*entries: dict[str, Any], run: str = RUN, group: str = "docker", **more: Any) -> dict[str, Any]:
-    told = {"run": run, "group": group, "outcome": "applied", "started": 5, "ended": 6, "who": "ann@c"}
-    return {**told, "entries": entries, **more}
-
-
-def kept(number: int = 0, group: str = "docker", content: bytes = b"before\n") -> dict[str, Any]:
-    """The backup of that entry, as observed."""
-    return {f"/var/lib/remediator/transactions/{RUN}.{group}/{number}.before": facts(content, 0o600)}
-
-
-def host(*records: dict[str, Any], files: dict[str, Any] | None = None, **more: Any) -> Observation:
-    return Observation.model_validate(
-        {
-            "format_version": 1,
-            "host": {"python": "3.11.2", "uid": 0},
-            "systems": {"docker": {"present": True, "reason": "stand-in"}},
-            "files": files or {},
-            "users": {"root": 0},
-            "groups": {"root": 0},
-            "transactions": {"records": list(records)},
-            **more,
-        }
-    )
+from tests.unit.undo_host import (
+    CONFIG,
+    LATER,
+    MODE,
+    NOW,
+    OPTION,
+    RESTART,
+    RUN,
+    entry,
+    facts,
+    host,
+    kept,
+    record,
+    was,
+    written,
+)
 
 
 def undone(seen: Observation, *controls: str, force: bool = False, policy: Policy | None = None) -> HostPlan:
@@ -446,3 +407,35 @@ def test_last_is_the_newest_run_of_the_fleet_that_changed_something_and_was_no_r
         find_run("01JX", runs)
     with pytest.raises(UsageError, match="nothing to roll back"):
         find_run("last", known_runs([("web1", held(failed))]))
+
+
+RECORDED = sorted((Path(__file__).parent / "rollbacks").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=[file.stem for file in RECORDED])
+def test_a_recorded_host_is_taken_back_but_for_what_somebody_changed_since(file: Path) -> None:
+    """As a real host answered after an apply; then /etc/environment was edited and daemon.json's mode changed there."""
+    seen = parse_observation("web1", file.read_bytes())
+    assert seen.transactions is not None
+    run = seen.transactions.records[0].run
+    plan = take_back("web1", seen, Undo(run=run), Policy(), NOW)
+    assert [transaction.group for transaction in plan.transactions] == ["environment", "docker", "files-2", "files"]
+    refused = {change.path: change for transaction in plan.held for change in transaction.changes}
+    assert set(refused) == {"/etc/environment", "/etc/docker/daemon.json"}
+    assert "its mode is 0600, and was 0644 then" in refused["/etc/docker/daemon.json"].details[-1]
+    assert "-MINE=1" in refused["/etc/environment"].diff.splitlines()
+    first = plan.transactions[0]
+    assert [(action.do, action.path) for action in first.actions] == [
+        ("remove", "/etc/sudoers.d/remediator-docker-content-trust")
+    ]
+    forced = take_back("web1", seen, Undo(run=run, force=True), Policy(), NOW)
+    assert forced.held == ()
+    restored = [action.source for each in forced.transactions for action in each.actions if action.do == "restore"]
+    assert restored == [f"{run}.environment/0.before"]
+    one = "docker.files.default-file-mode"
+    both = take_back("web1", seen, Undo(run=run, controls=(one, "docker.files.default-file-owner")), Policy(), NOW)
+    assert [change.path for each in both.transactions for change in each.changes] == ["/etc/default/docker"]
+    assert (
+        "asked for it too"
+        in take_back("web1", seen, Undo(run=run, controls=(one,)), Policy(), NOW).held[0].changes[0].details[-1]
+    )

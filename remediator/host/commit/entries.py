@@ -10,9 +10,12 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
+from remediator.host.commit.outcomes import plain_line
+from remediator.host.commit.roots import refusal
 from remediator.host.commit.states import PathState, parse_state
 
 STAGED_NAME = re.compile(r"^\.[^/\0]{1,200}\.remediator-[0-9a-f]{12}\.(?:new|old)\Z")
+PAIR_BASE = "tls"
 BACKUP_NAME = re.compile(r"^[0-9]{1,6}\.before\Z")
 
 
@@ -122,16 +125,33 @@ def parse_entry(item: Dict[str, Any]) -> Entry:
     if not all(name is None or (isinstance(name, str) and STAGED_NAME.match(name)) for name in staged):
         raise ValueError("an entry names a staged file that is not ours")
     if "pair" in item:
+        require_own_names(PAIR_BASE, staged)
         if not isinstance(item.get("before"), bool) or not all(isinstance(name, str) for name in staged):
             raise ValueError("a pair's entry has a wrong type")
         return PairEntry(number, str(item["pair"]), controls, item["before"], str(staged[0]), str(staged[1]))
     path, backup = item.get("path"), item.get("backup")
-    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+    if not isinstance(path, str):
         raise ValueError("an entry has no path")
+    require_writable(path)
+    require_own_names(path.rpartition("/")[2], staged)
     if backup is not None and (not isinstance(backup, str) or BACKUP_NAME.match(backup) is None):
         raise ValueError("an entry names a backup that is not ours")
     before, after = parse_state(item.get("before")), parse_state(item.get("after"))
     return PathEntry(number, path, controls, before, after, backup, staged[0], staged[1])
+
+
+def require_writable(path: str) -> None:
+    """Raises ValueError for a path that commit would not write, whatever roots an inventory named at that time."""
+    parts = path.split("/")
+    reason = refusal(path, ["/".join(parts[:depth]) for depth in range(2, len(parts))])
+    if reason:
+        raise ValueError("an entry names %s: %s" % (plain_line(path, 100), reason))
+
+
+def require_own_names(name: str, staged: List[Optional[str]]) -> None:
+    """Raises ValueError where what is staged for `name` is called as if it were for another."""
+    if not all(one is None or one.startswith("." + name + ".remediator-") for one in staged):
+        raise ValueError("an entry names a staged file of another path")
 
 
 def text_list(value: Any) -> Tuple[str, ...]:

@@ -282,16 +282,27 @@ class DirectoryMade:
 
 
 class DirectoryRemoved:
-    """Removing a directory, which must be empty."""
+    """Removing a directory, which must be empty but for copies of what this transaction removed from it (`copies`).
 
-    def __init__(self, entry: PathEntry) -> None:
+    Those go first: the transaction's own directory holds the same bytes.
+    """
+
+    def __init__(self, entry: PathEntry, copies: Sequence[str]) -> None:
         self.path = entry.path
         self.changed = False
+        self._copies = copies
 
     def do(self) -> None:
         """Raises OSError, UntrustedError."""
         place = open_place(self.path)
         try:
+            directory = place.open(DIRECTORY_FLAGS)
+            inside = Place(self.path, directory, place.name)
+            try:
+                for name in self._copies:
+                    remove_staged(inside, name)
+            finally:
+                inside.close()
             os.rmdir(place.name, dir_fd=place.parent)
             self.changed = True
             os.fsync(place.parent)

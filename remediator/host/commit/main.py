@@ -73,9 +73,10 @@ def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[
 
 def do_recover(_request: Request, document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
     """Recovers what was interrupted; with `release`, takes the mark of a broken host away."""
-    recovered = recover_interrupted(False)
+    release = document.get("release") is True
+    recovered = recover_interrupted(False, release)
     try:
-        released = document.get("release") is True and release_broken()
+        released = release and release_broken()
     except OSError as error:
         raise ProgramError("state", system_error("broken.json", error))
     return dict(answer_of([], recovered), released=released)
@@ -115,12 +116,12 @@ def answer_of(results: List[Result], recovered: List[Recovered]) -> Dict[str, An
     }
 
 
-def recover_interrupted(at_boot: bool) -> List[Recovered]:
+def recover_interrupted(at_boot: bool, give_up: bool = False) -> List[Recovered]:
     """Rolls back what was interrupted, and takes away what one left that was killed before it had a journal.
 
     The boot unit goes once nothing is open: it may be there without a journal.
     """
-    recovered = recover_all(at_boot)
+    recovered = recover_all(at_boot, give_up)
     remove_unbegun()
     end_boot_unit()
     return recovered

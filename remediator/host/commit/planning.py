@@ -33,6 +33,11 @@ class Planned(NamedTuple):
                 return entry
         raise StepError(plain_line(path) + " was not planned")
 
+    def copies_in(self, directory: str) -> List[str]:
+        """The names of the copies that are staged beside files of a directory."""
+        entries = [entry for entry in self.entries if isinstance(entry, PathEntry)]
+        return [entry.old for entry in entries if entry.old and entry.path.rpartition("/")[0] == directory]
+
 
 def plan_changes(transaction: Transaction, secret: bytes) -> Planned:
     """What the transaction will change. Raises NotStartedError (stale), StepError, OSError."""

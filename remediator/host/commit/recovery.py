@@ -11,7 +11,7 @@ from remediator.host.commit.request import Step, healthy_seconds
 from remediator.host.commit.restore import Restored, restore_entries
 from remediator.host.commit.staged_pair import drop_old_pair, drop_staged_pair
 from remediator.host.commit.steps import activate, settle_seconds
-from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, unhealthy
+from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, leave_open, unhealthy
 from remediator.host.commit.units import daemon_reload
 from remediator.host.common.serve import ProgramError
 
@@ -27,26 +27,28 @@ class Recovered(NamedTuple):
         return dict(self.result.document(), run=self.run)
 
 
-def recover_all(at_boot: bool) -> List[Recovered]:
+def recover_all(at_boot: bool, give_up: bool = False) -> List[Recovered]:
     """Rolls back every transaction whose journal is still open, the newest first. Raises ProgramError (`state`).
 
-    `at_boot`: nothing that starts from the files runs yet, so nothing needs to be activated.
+    `at_boot`: nothing that starts from the files runs yet, so nothing needs to be activated. `give_up`: a person has
+    seen to it, so what cannot be put back now either leaves no journal open for another try.
     """
     try:
         journals = open_journals()
     except OSError as error:
         raise ProgramError("state", system_error("the journals of this host", error))
-    found = [recover(journal, at_boot) for journal in reversed(journals)]
+    found = [recover(journal, at_boot, give_up) for journal in reversed(journals)]
     return [item for item in found if item is not None]
 
 
-def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
+def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovered]:
     """Rolls one transaction back. None for one that had ended: only its tidying was interrupted."""
     if is_in(journal.directory, RECORD):
         applied = ended_applied(journal)
-        if applied:
-            keep_again(journal)
-        close_journal(journal, applied)
+        if applied and not keep_again(journal):
+            journal.close()
+        else:
+            close_journal(journal, applied)
         return None
     rebooted = journal.document["boot_id"] != boot_id()
     early = at_boot and rebooted
@@ -66,13 +68,15 @@ def recover(journal: Journal, at_boot: bool) -> Optional[Recovered]:
     if result.outcome == "broken":
         mark_broken(journal, result)
     log_recovery(journal, result)
+    if restored.trouble and not give_up:
+        return Recovered(journal.document["run"], leave_open(journal, result))
     journal.document["recovered"] = True  # goes into its record: it did not end by itself
     result = result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
     return Recovered(journal.document["run"], result)
 
 
-def keep_again(journal: Journal) -> None:
-    """Removes the keys that a transaction which stands had still to remove; what fails stays, root's alone."""
+def keep_again(journal: Journal) -> bool:
+    """Removes the keys that a transaction which stands had still to remove; whether that is done now."""
     try:
         for entry in journal.entries:
             if isinstance(entry, PairEntry):
@@ -80,7 +84,8 @@ def keep_again(journal: Journal) -> None:
         if journal.document.get("moves_own_key") is True:
             drop_staged_pair()
     except (OSError, StepError):
-        pass
+        return False
+    return True
 
 
 def ended_applied(journal: Journal) -> bool:

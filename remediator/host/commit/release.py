@@ -6,7 +6,7 @@ from typing import Any, Dict, Optional
 
 from remediator.host.commit.journal import Journal, encoded, read_document, remove_name, replace_content
 from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
-from remediator.host.commit.outcomes import Result, plain_line
+from remediator.host.commit.outcomes import Result, plain_line, system_error
 from remediator.host.common.serve import ProgramError
 
 BROKEN = b"broken.json"
@@ -33,7 +33,10 @@ def mark_broken(journal: Journal, result: Result) -> None:
 
 def broken_mark() -> Optional[Dict[str, Any]]:
     """What the mark says; None where there is none. Raises ProgramError (`state`) where it cannot be read."""
-    state = open_state_directory()
+    try:
+        state = open_state_directory()
+    except OSError as error:
+        raise ProgramError("state", system_error(STATE_DIRECTORY, error))
     try:
         return read_document(state, BROKEN)
     except FileNotFoundError:

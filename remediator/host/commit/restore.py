@@ -4,6 +4,7 @@ A path is put back only while it holds what the journal says was there before or
 somebody repaired since is named and left alone.
 """
 
+import errno
 import os
 import stat
 from typing import List, NamedTuple, Optional, Tuple
@@ -93,7 +94,9 @@ def remove_made(entry: PathEntry, place: Place, found: os.stat_result) -> bool:
     if entry.after.type == "directory" and stat.S_ISDIR(found.st_mode):
         try:
             os.rmdir(place.name, dir_fd=place.parent)
-        except OSError:
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
             raise LeftAloneError(shown + ": somebody else put files in this new directory")
     elif entry.after.type == "file" and stat.S_ISREG(found.st_mode) and is_content(place, found, entry.after):
         os.unlink(place.name, dir_fd=place.parent)
@@ -225,8 +228,9 @@ def kept_aside(entry: PathEntry, place: Place) -> str:
     return set_aside(place, (entry.old or "").encode("utf-8", "surrogateescape"))
 
 
-def drop_copies(entries: List[Entry]) -> None:
-    """Removes, once a transaction stands, the copies of the old files beside the new ones; what fails stays there."""
+def drop_copies(entries: List[Entry]) -> List[str]:
+    """Removes, once a transaction stands, the copies of the old files beside the new ones; what failed, in words."""
+    left = []
     for entry in entries:
         if not isinstance(entry, PathEntry) or entry.old is None:
             continue
@@ -236,10 +240,11 @@ def drop_copies(entries: List[Entry]) -> None:
             continue
         try:
             remove_staged(place, entry.old)
-        except OSError:
-            pass  # a dotted file more: the next write of this path sweeps it
+        except OSError as error:
+            left.append(system_error("the copy of what was at %s before" % plain_line(entry.path), error))
         finally:
             place.close()
+    return left
 
 
 def places_of(entries: List[Entry]) -> Tuple[str, ...]:

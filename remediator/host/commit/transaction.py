@@ -72,7 +72,11 @@ def commit_transaction(transaction: Transaction, request: Request) -> Result:
     except Exception as error:  # noqa: BLE001
         return roll_back(transaction, progress, journal, error)
     left = keep_all(progress)
-    return result._replace(reason="; ".join(left + close_journal(journal, applied=True)))
+    if left:
+        journal.close()  # beside its record, for the next contact to end this
+    else:
+        left = close_journal(journal, applied=True)
+    return result._replace(reason="; ".join(left))
 
 
 def check_transaction(transaction: Transaction, request: Request) -> None:
@@ -173,6 +177,8 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
         words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
         result = make_result(transaction, "broken", words, log)
         mark_broken(journal, result)
+        if restored.trouble:
+            return leave_open(journal, result)
     else:
         result = make_result(transaction, "rolled_back", reason + left_alone, log)
     return result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
@@ -192,6 +198,12 @@ def unhealthy(probes: Sequence[Step], running: Set[str], settle: float) -> List[
     return found
 
 
+def leave_open(journal: Journal, result: Result) -> Result:
+    """Closes a journal without an end, because bytes could not be put back: whoever comes next tries that again."""
+    journal.close()
+    return result._replace(reason=result.reason + "; its journal stays open, and the next recovery tries again")
+
+
 def end_journal(journal: Journal, result: Result) -> List[str]:
     """Puts down how it ended and closes the journal; what could not be done of that, in words."""
     try:
@@ -203,9 +215,14 @@ def end_journal(journal: Journal, result: Result) -> List[str]:
 
 
 def close_journal(journal: Journal, applied: bool) -> List[str]:
-    """Drops what only an open transaction needs; what could not be done of that, in words."""
-    if applied:
-        drop_copies(journal.entries)
+    """Drops what only an open transaction needs; what could not be done of that, in words.
+
+    A copy that could not be dropped keeps the journal beside its record, for the next contact to tidy up after.
+    """
+    left = drop_copies(journal.entries) if applied else []
+    if left:
+        journal.close()
+        return left
     try:
         journal.tidy(applied)
     except OSError as error:
@@ -216,15 +233,15 @@ def close_journal(journal: Journal, applied: bool) -> List[str]:
 
 
 def keep_all(progress: Progress) -> List[str]:
-    """Ends each work of a transaction that stands; what somebody must remove by hand, in words."""
+    """Ends each work of a transaction that stands; what could not be removed, in words."""
     left = []
     for work in progress.done:
         try:
             work.keep()
         except KeyLeftError as error:
             left.append(plain_line(str(error), 1000))
-        except (StepError, OSError):
-            pass  # a pair of ours more: the next one sweeps it
+        except (StepError, OSError) as error:
+            left.append(failure_reason(error))
     return left
 
 

@@ -36,7 +36,7 @@ def make_work(transaction: Transaction, action: Action, planned: Planned, backup
     if action.do == "mkdir":
         return DirectoryMade(entry)
     if action.do == "rmdir":
-        return DirectoryRemoved(entry)
+        return DirectoryRemoved(entry, planned.copies_in(path))
     if action.do == "install_key":
         return KeyInstall(entry, key_source(action, secret), planned.contents[path], backups)
     if path in planned.contents:

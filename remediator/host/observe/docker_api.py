@@ -68,9 +68,10 @@ def daemon_json(resource: "str", answer: "bytes") -> "Any":
 
 def docker_facts(path: "str", with_containers: "bool") -> "dict[str, Any]":
     """The daemon's own view of itself. Of containers only name, state and what brings them back are kept: their
-    environment, command and arguments stay on the host.
+    environment, command and arguments stay on the host. A daemon that answers of itself and then no more leaves that.
     """
     deadline = time.monotonic() + DOCKER_SECONDS
+    facts: "dict[str, Any]" = {}
     try:
         info = ask_daemon(path, "/info", deadline)
         swarm = info.get("Swarm") or {}
@@ -81,7 +82,7 @@ def docker_facts(path: "str", with_containers: "bool") -> "dict[str, Any]":
             "swarm": str(swarm.get("LocalNodeState") or "inactive"),
             "settings": daemon_settings(info),
             "containers": [],
-        }  # type: dict[str, Any]
+        }
         if with_containers:
             listed = ask_daemon(path, "/containers/json?all=1", deadline)
             order = {"running": 0, "restarting": 1, "paused": 2}
@@ -91,7 +92,8 @@ def docker_facts(path: "str", with_containers: "bool") -> "dict[str, Any]":
                 facts["error"] = "only %d of %d containers were looked at" % (MAX_CONTAINERS, len(listed))
         return facts
     except DaemonError as error:
-        return {"error": str(error)}
+        told = ("data_root", "server_version", "settings")
+        return dict([(name, facts[name]) for name in told if name in facts], error=str(error))
     except (AttributeError, TypeError, KeyError):
         return {"error": "the daemon's answer has a shape that is not Docker's"}
 

@@ -286,6 +286,14 @@ def test_a_daemon_whose_answer_has_another_shape_is_an_error(daemon: Daemon, doc
     assert "shape" in docker_facts(daemon.path, False)["error"]
 
 
+def test_a_daemon_that_tells_of_itself_and_not_of_its_containers_leaves_what_it_told(daemon: Daemon) -> None:
+    del daemon.answers["/containers/json?all=1"]
+    facts = docker_facts(daemon.path, True)
+    assert "answered 404" in facts["error"]
+    assert (facts["data_root"], facts["settings"]["live_restore"]) == ("/srv/docker", True)
+    assert "containers" not in facts
+
+
 def test_a_daemon_that_never_answers_is_given_up(tmp_path: Path) -> None:
     line = socket.socket(socket.AF_UNIX)
     line.bind(str(tmp_path / "s"))

@@ -261,7 +261,9 @@ def test_the_words_of_daemons_stand_in_no_argument_of_ours() -> None:
         assert name not in words
 
 
-@pytest.mark.parametrize("section", ["audit", "docker", "docker_cli", "docker_clients", "docker_tls", "packages"])
+@pytest.mark.parametrize(
+    "section", ["audit", "docker", "docker_cli", "docker_clients", "docker_tls", "packages", "transactions"]
+)
 def test_every_section_is_answered_on_this_machine(section: str) -> None:
     seen = observe(Needs.of([], section))
     assert seen.host.uid == os.geteuid()
