@@ -67,7 +67,7 @@ with open(home + "/circumstances.json", "w") as file:
 errand = request.get("do")
 with open(home + "/seen", "a") as seen:
     seen.write((errand or ("commit" if "transactions" in request else "observe")) + "\n")
-if errand and behaviour != "locked":
+if errand and behaviour not in ("locked", "dies"):
     with open(home + "/order.json", "w") as order:
         json.dump(request, order)
     told = json.load(open(home + "/errand.json")) if os.path.exists(home + "/errand.json") else {}

@@ -101,6 +101,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "place": [each.group for each in request.transactions].index(transaction.group),
         "controls": list(transaction.controls),
         "running": running,
+        "healthy_seconds": request.healthy_seconds,
         "moves_own_key": any(action.do == "install_key" and action.source == "host" for action in transaction.actions),
         "entries": [entry.document() for entry in entries],
         "activation": [step.document() for step in transaction.activation],

@@ -207,10 +207,17 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
         raise bad_request("the run's name is none")
     parsed = tuple(parse_transaction(item) for item in transactions)
     keep = parse_keep(document.get("keep"))
-    healthy = document.get("healthy_seconds", HEALTHY_SECONDS)
-    if not isinstance(healthy, int) or isinstance(healthy, bool) or not 0 <= healthy <= MOST_HEALTHY_SECONDS:
-        raise bad_request("healthy_seconds must be a number from 0 to %d" % MOST_HEALTHY_SECONDS)
+    healthy = healthy_seconds(document.get("healthy_seconds"))
     return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes, healthy)
+
+
+def healthy_seconds(value: Any) -> int:
+    """How long a restarted service must be well; the default where nothing is said. Raises ProgramError."""
+    if value is None:
+        return HEALTHY_SECONDS
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MOST_HEALTHY_SECONDS:
+        raise bad_request("healthy_seconds must be a number from 0 to %d" % MOST_HEALTHY_SECONDS)
+    return value
 
 
 def parse_keep(document: Any) -> Tuple[int, int]:

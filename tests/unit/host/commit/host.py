@@ -97,6 +97,7 @@ class CommitHost:
             "roots": [str(self.files)],
             "who": "alice",
             "reason": "hardening",
+            "healthy_seconds": 2,  # the least: many tests restart something
             "transactions": [
                 {**transaction.model_dump(mode="json"), "digest": transaction.digest} for transaction in transactions
             ],

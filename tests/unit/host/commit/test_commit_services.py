@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -162,6 +163,30 @@ def test_a_service_that_starts_and_dies_is_put_back(host: CommitHost, config: Pa
     assert result["outcome"] == "rolled_back"
     assert "keeps being restarted" in result["reason"]
     assert state_of(config) == before
+
+
+# A daemon that ends four seconds after it was started with the new bytes.
+DIES_LATE = """
+import subprocess
+(here / "state").write_text("active")
+if b"new" in config.read_bytes():
+    dies = ["/bin/sh", "-c", "sleep 4; echo failed >%s" % (here / "state")]
+    subprocess.Popen(dies, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+"""
+
+
+@pytest.mark.parametrize(("healthy", "outcome"), [(8, "rolled_back"), (2, "applied")])
+def test_a_service_must_be_well_for_as_long_as_the_request_says(
+    host: CommitHost, config: Path, healthy: int, outcome: str
+) -> None:
+    (host.base / "on_restart").write_text(DIES_LATE)
+    began = time.monotonic()
+    planned = transaction(write(config, b"new\n"), activation=RESTART, probe=ACTIVE)
+    [result] = host.run(planned, healthy_seconds=healthy)
+    assert result["outcome"] == outcome
+    assert config.read_bytes() == (b"new\n" if outcome == "applied" else b"old\n")
+    # What systemd has given up is not waited for to the last second of its patience.
+    assert time.monotonic() - began < 45
 
 
 def test_old_bytes_that_do_not_help_either_are_broken_and_hold_back_the_rest(host: CommitHost, config: Path) -> None:
