@@ -16,7 +16,14 @@ from remediator.host.commit.files import STAGE_FLAGS, write_fully
 from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
 from remediator.host.commit.outcomes import Result, StepError
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS
-from remediator.host.commit.request import Request, Step, Transaction, parse_steps
+from remediator.host.commit.request import (
+    HEALTHY_SECONDS,
+    MOST_HEALTHY_SECONDS,
+    Request,
+    Step,
+    Transaction,
+    parse_steps,
+)
 from remediator.host.common.serve import ProgramError
 
 TRANSACTIONS = b"transactions"
@@ -47,6 +54,13 @@ class Journal(NamedTuple):
     def steps(self, name: str) -> Tuple[Step, ...]:
         """The steps that stand under `activation` or `probe`. Raises ProgramError where they cannot be read."""
         return parse_steps(self.document, name)
+
+    def healthy_seconds(self) -> int:
+        """How long a service must be well after a restart, as the interrupted request had it."""
+        found = self.document.get("healthy_seconds")
+        if isinstance(found, int) and not isinstance(found, bool) and 0 <= found <= MOST_HEALTHY_SECONDS:
+            return found
+        return HEALTHY_SECONDS
 
     def is_activating(self) -> bool:
         """Whether the activation had begun."""
@@ -101,6 +115,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "place": [each.group for each in request.transactions].index(transaction.group),
         "controls": list(transaction.controls),
         "running": running,
+        "healthy_seconds": request.healthy_seconds,
         "moves_own_key": any(action.do == "install_key" and action.source == "host" for action in transaction.actions),
         "entries": [entry.document() for entry in entries],
         "activation": [step.document() for step in transaction.activation],

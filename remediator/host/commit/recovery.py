@@ -7,7 +7,7 @@ from remediator.host.commit.journal import RECORD, Journal, boot_id, is_in, open
 from remediator.host.commit.outcomes import Result, StepError, plain_line, system_error
 from remediator.host.commit.record import log_recovery
 from remediator.host.commit.release import mark_broken
-from remediator.host.commit.request import HEALTHY_SECONDS, Step
+from remediator.host.commit.request import Step
 from remediator.host.commit.restore import Restored, restore_entries
 from remediator.host.commit.staged_pair import drop_old_pair, drop_staged_pair
 from remediator.host.commit.steps import activate, settle_seconds
@@ -60,7 +60,8 @@ def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovere
         if early:
             trouble += reload_early(list(activation), restored)
         elif activation and (journal.is_activating() or (rebooted and restored.paths)):
-            trouble += activate_again(list(activation), list(journal.steps("probe")), running)
+            healthy = settle_seconds(activation, journal.healthy_seconds())
+            trouble += activate_again(list(activation), list(journal.steps("probe")), running, healthy)
     except ProgramError as error:
         trouble.append(error.message)
     result = recovery_result(journal, restored, trouble, "at boot" if early else "afterwards")
@@ -112,15 +113,15 @@ def reload_early(activation: List[Step], restored: Restored) -> List[str]:
     return []
 
 
-def activate_again(activation: List[Step], probes: List[Step], running: Set[str]) -> List[str]:
-    """Has the services read what is there again; what is not well afterwards, in words."""
+def activate_again(activation: List[Step], probes: List[Step], running: Set[str], healthy: float) -> List[str]:
+    """Has the services read what is there again; what is not well for `healthy` seconds afterwards, in words."""
     trouble = []
     for step in activation:
         try:
             activate(step)
         except (StepError, OSError) as error:
             trouble.append(failure_reason(error))
-    return trouble + unhealthy(probes, running, settle_seconds(activation, HEALTHY_SECONDS))
+    return trouble + unhealthy(probes, running, healthy)
 
 
 def recovery_result(journal: Journal, restored: Restored, trouble: List[str], when: str) -> Result:
