@@ -33,27 +33,30 @@ class Trial:
 
 @dataclass(frozen=True)
 class Known:
-    """What a shape does without a fault: how it ends, at which points one may meet it, and how long it takes."""
+    """What a shape does without a fault: how it ends, and at which points one may meet it."""
 
     shape: Shape
     after: Look
     points: tuple[Point, ...]
-    seconds: float
 
 
 def know(shape: Shape) -> Known:
-    """Runs a shape without a fault, traced and then timed. Raises BrokenError where even that does not end well."""
+    """Runs a shape without a fault, traced. Raises BrokenError where even that does not end well."""
     with shape.scene() as scene:
         answer, points = clean_run(scene)
         after = scene.look()
         judge(scene, after, answer, scene.recover())
+    if (after != scene.before) != shape.changes:
+        raise BrokenError(f"{shape.name}: without any fault it ended {answer}")
+    return Known(shape, after, tuple(points))
+
+
+def duration(shape: Shape) -> float:
+    """Seconds that a run of a shape takes."""
     with shape.scene() as scene:
         begun = time.monotonic()
         scene.start().answer()
-        seconds = time.monotonic() - begun
-    if (after != scene.before) != shape.changes:
-        raise BrokenError(f"{shape.name}: without any fault it ended {answer}")
-    return Known(shape, after, tuple(points), seconds)
+        return time.monotonic() - begun
 
 
 def kills(known: Known) -> list[Trial]:
@@ -75,7 +78,8 @@ def failures(known: Known, chance: random.Random) -> list[Trial]:
 
 def moments(known: Known, chance: random.Random, count: int) -> list[Trial]:
     """A kill at `count` random moments of its duration."""
-    return [Trial(known.shape, known.after, None, KILL, chance.uniform(0, known.seconds)) for _ in range(count)]
+    seconds = duration(known.shape)
+    return [Trial(known.shape, known.after, None, KILL, chance.uniform(0, seconds)) for _ in range(count)]
 
 
 def attempt(trial: Trial) -> str:

@@ -39,7 +39,7 @@ class Scene:
 
     def ready(self) -> Scene:
         """Itself, once the host is as it shall be before the commit."""
-        self.request = self.host.request(*self.transactions)
+        self.request = self.host.request(*self.transactions, healthy_seconds=0)
         self.pair = read_pair(self.host.state / "tls")
         self.before, self.bystanders = self.look(), bystanders(self.host)
         return self

@@ -14,7 +14,7 @@ from pathlib import Path
 from remediator.plan import Action, EditSplice, Precondition, Step, Transaction
 from tests.faults.scene import Scene
 from tests.faults.services import AUDITCTL, BOOT_SETUP, DOCKERD, SYSTEMCTL
-from tests.faults.strace import clean_run, faulted
+from tests.faults.strace import Point, clean_run, faulted
 from tests.unit.host.commit.certificates import Key, key_pem, new_key, public_sha256
 from tests.unit.host.commit.host import CommitHost, chmod, commit_host, seen, seen_masked, transaction, write
 
@@ -245,12 +245,15 @@ def with_boot_unit(host: CommitHost) -> Scene:
 def interrupted(prepare: Prepare, call: str) -> Prepare:
     """A host on which a commit was killed at its last `call`, and the request that recovers it."""
 
-    def ready(host: CommitHost) -> Scene:
+    @lru_cache(maxsize=1)
+    def last() -> Point:
         with commit_host() as other:
             _, points = clean_run(prepare(other))
-        point = [point for point in points if point.call == call][-1]
+        return [point for point in points if point.call == call][-1]
+
+    def ready(host: CommitHost) -> Scene:
         scene = prepare(host)
-        process = scene.start(faulted(point, "signal=KILL")).process
+        process = scene.start(faulted(last(), "signal=KILL")).process
         process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL, "it was not killed"
         scene.request = host.request(do="recover")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.faults.points import KILL
@@ -132,3 +134,25 @@ def test_a_directory_goes_with_the_files_in_it_and_both_come_back_where_that_fai
         [result] = scene.start(faulted(record, "error=EIO")).answer()["results"]
         assert result["outcome"] == "rolled_back", result
         assert judge(scene, {}, {}, scene.recover()) == "before"
+
+
+def test_a_recovered_service_is_watched_as_long_as_the_interrupted_request_said() -> None:
+    restart = shape("restart")
+    taken = []
+    for seconds in (0, 6):
+        with restart.scene() as scene:
+            scene.request["healthy_seconds"] = seconds
+            killed(scene, after_its_activation(restart))
+            begun = time.monotonic()
+            [recovered] = scene.recover()["recovered"]
+            taken.append(time.monotonic() - begun)
+            assert recovered["outcome"] == "rolled_back"
+    assert taken[0] < 15  # what it is where no request says anything
+    assert taken[1] >= 6
+
+
+def after_its_activation(shape: Shape) -> Point:
+    """The record's own draft, which is written once the service is well."""
+    with shape.scene() as scene:
+        _, points = clean_run(scene)
+    return [point for point in points if point.call == "renameat"][-1]
