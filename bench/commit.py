@@ -1,101 +1,102 @@
-"""What a commit adds to a host: three files written, over SSH, against a request with nothing to do."""
+"""What a commit adds to a host without a restart: on a real host of the lab, over SSH, with unit and journal."""
 
 from __future__ import annotations
 
 import json
-import shlex
-import stat
 import statistics
 import subprocess
+import tempfile
 import time
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bench.fleet import USER, Fleet
 from remediator import wire
 from remediator.history import new_ulid
 from remediator.host import commit_program
 from remediator.plan import Action, Precondition, Transaction
+from tests.lab.hosts.container import start_docker_host
+from tests.lab.hosts.engine import engine
+from tests.lab.hosts.interface import LabHost
+from tests.lab.hosts.keys import make_keys
 
 FILES = 3
-# The host's own state directory and log stay out of it; what this costs is in both of what is compared.
-_APART = "mount --bind {home}/var-lib /var/lib && mount --bind {home}/no-log /dev/log 2>/dev/null; {command}"
+HOST = "debian13"
+_PLACES = tuple(f"/etc/docker/bench-{number}.json" for number in range(FILES))
 
 
-def commit_cost(fleet: Fleet, runs: int) -> tuple[float, float, float]:
-    """Milliseconds, as medians: an empty request, one that writes FILES files, and what the second adds.
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds, as medians of one call of ssh each.
 
-    Each is one call of ssh: one round trip. The two take turns.
+    `floor` starts a Python and ends, `commit` writes FILES files, `added` is what the second takes longer.
     """
-    (fleet.home / "no-log").touch()
-    outside = fleet.home / "var-lib" / "docker"
-    outside.mkdir(parents=True)
-    places = [outside / f"config-{number}.json" for number in range(FILES)]
-    for place in places:
-        place.write_bytes(b'{"number": 0}\n')
-    ask(fleet, ())
-    pairs = []
-    for number in range(1, runs + 1):
-        empty = ask(fleet, ())
-        pairs.append((empty, ask(fleet, (change(places, number),))))
-    added = statistics.median(full - empty for empty, full in pairs)
-    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs), added
+
+    floor: float
+    commit: float
+    added: float
 
 
-def change(places: list[Path], number: int) -> Transaction:
-    """A transaction that writes every file anew."""
-    content = b'{"number": %d}\n' % number
-    actions = [Action(do="write", path=inside(place), content=content, mode=0o644, uid=0, gid=0) for place in places]
-    return Transaction(
-        group="files",
-        changes=(),
-        preconditions=tuple(found_at(place) for place in places),
-        actions=tuple(actions),
-        validation=(),
-        activation=(),
-        probe=(),
-    )
+def commit_cost(runs: int) -> Cost:
+    """The cost on a lab host with its own systemd. Floor and commit take turns."""
+    with tempfile.TemporaryDirectory() as directory, engine() as lab:
+        host = start_docker_host(lab, make_keys(Path(directory) / "keys"), HOST, f"{HOST}-bench")
+        try:
+            for place in _PLACES:
+                host.put(place, _content(0))
+            _commit(host, 0)
+            pairs = [(_floor(host), _commit(host, number)) for number in range(1, runs + 1)]
+        finally:
+            host.remove()
+    floors, commits = zip(*pairs, strict=True)
+    added = statistics.median(full - floor for floor, full in pairs)
+    return Cost(statistics.median(floors), statistics.median(commits), added)
 
 
-def inside(place: Path) -> str:
-    """What a file below `var-lib` is called on the host."""
-    return f"/var/lib/docker/{place.name}"
+def _floor(host: LabHost) -> float:
+    return _timed(host, "cd / && exec /usr/bin/python3 -I -B -c pass", b"")[0]
 
 
-def found_at(place: Path) -> Precondition:
-    """The precondition that a preview of a file would make."""
-    facts = place.stat()
-    return Precondition(
-        path=inside(place),
-        resolved=inside(place),
-        type="file",
-        mode=stat.S_IMODE(facts.st_mode),
-        uid=facts.st_uid,
-        gid=facts.st_gid,
-        sha256=sha256(place.read_bytes()).hexdigest(),
-    )
-
-
-def ask(fleet: Fleet, transactions: tuple[Transaction, ...]) -> float:
-    """Milliseconds of one request from the call of ssh to its whole answer. Ends the program where it did not apply."""
+def _commit(host: LabHost, number: int) -> float:
+    """Writes every file anew. Ends the program where that does not come through."""
     request: dict[str, Any] = {
         "format_version": 1,
         "run": new_ulid(),
-        "host": fleet.hosts[0],
+        "host": host.name,
         "roots": [],
         "who": "bench",
         "reason": "",
-        "transactions": [{**each.model_dump(mode="json"), "digest": each.digest} for each in transactions],
+        "transactions": [{**(wanted := _change(number)).model_dump(mode="json"), "digest": wanted.digest}],
     }
     marker = wire.new_marker()
-    apart = _APART.format(home=fleet.home, command=wire.command("/usr/bin/python3", marker))
-    words = ["ssh", *fleet.ssh_options, f"{USER}@{fleet.hosts[0]}", f"unshare --mount sh -c {shlex.quote(apart)}"]
     sent = wire.frame(marker, commit_program(), json.dumps(request).encode("ascii"))
+    taken, done = _timed(host, wire.command("/usr/bin/python3", marker), sent)
+    answer = json.loads(wire.read_answer(host.name, done.stdout, marker, done.returncode, done.stderr))
+    if [result["outcome"] for result in answer["results"]] != ["applied"]:
+        raise SystemExit(f"bench: the commit on {host.name} ended {answer}")
+    return taken
+
+
+def _timed(host: LabHost, command: str, sent: bytes) -> tuple[float, subprocess.CompletedProcess[bytes]]:
+    words = ["ssh", *host.ssh_options(), "--", f"{host.user}@{host.address}", command]
     started = time.perf_counter()
     done = subprocess.run(words, input=sent, capture_output=True, check=False)
-    taken = (time.perf_counter() - started) * 1000
-    answer = json.loads(wire.read_answer(fleet.hosts[0], done.stdout, marker, done.returncode, done.stderr))
-    if [result["outcome"] for result in answer["results"]] != ["applied"] * len(transactions):
-        raise SystemExit(f"bench: the commit ended {answer}")
-    return taken
+    return (time.perf_counter() - started) * 1000, done
+
+
+def _change(number: int) -> Transaction:
+    """A transaction that writes every file with the next number in it."""
+    content = _content(number + 1)
+    actions = [Action(do="write", path=place, content=content, mode=0o644, uid=0, gid=0) for place in _PLACES]
+    found = [_precondition(place, _content(number)) for place in _PLACES]
+    return Transaction(group="files", changes=(), preconditions=tuple(found), actions=tuple(actions))
+
+
+def _precondition(place: str, content: bytes) -> Precondition:
+    digest = sha256(content).hexdigest()
+    return Precondition(path=place, resolved=place, type="file", mode=0o644, uid=0, gid=0, sha256=digest)
+
+
+def _content(number: int) -> bytes:
+    return b'{"number": %d}\n' % number
