@@ -17,7 +17,7 @@ from remediator.catalogue import Catalogue
 from remediator.collecting import Collected, collect
 from remediator.commit_documents import Order, commit_request, harmless, read_commit, result_of, unreported
 from remediator.decide import decide
-from remediator.errors import HostError, UsageError
+from remediator.errors import CONTACT_LOST, HostError, UsageError
 from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Transaction, TransactionResult, Undo
@@ -29,8 +29,6 @@ from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
 from remediator.undo import take_back, undo_needs
 
-# Kinds of errors after which nobody knows whether commit ran: contact was lost, or what came back was no answer.
-_CONTACT_LOST = ("unreachable", "answer")
 _CHANGED_SINCE = "this host is not what the preview showed, so nothing of this was done; preview again"
 
 
@@ -225,7 +223,7 @@ def _exchange(
         committed = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
         done, notes = committed.results, committed.notes
     except HostError as error:
-        if error.kind not in _CONTACT_LOST:
+        if error.kind not in CONTACT_LOST:
             return result.model_copy(update={"error": plan_error(error)})
         done = _collected(target, due, run, error)
     return result.model_copy(update={"results": (*done, *result.results), "after": None, "notes": notes})
@@ -251,11 +249,10 @@ def _found(host: str, transaction: Transaction, found: Collected, lost: HostErro
     if transaction.digest in recorded:
         return harmless(transaction, recorded[transaction.digest])
     if found.running:
-        return result_of(
-            transaction, "unreported", f"it still goes on there; look again with `remediate check -l {host}`"
-        )
+        reason = f"it still goes on there; look again with `remediate check -i INVENTORY -l {host}`"
+        return result_of(transaction, "unreported", reason)
     if transaction.group in found.open:
-        reason = f"it was cut short there and waits to be put back: `remediate recover -l {host}`"
+        reason = f"it was cut short there and waits to be put back: `remediate recover -i INVENTORY -l {host}`"
         return result_of(transaction, "unreported", reason)
     reason = f"contact was lost before it began: nothing was done ({one_line(str(lost), 500)})"
     return result_of(transaction, "held", reason)
