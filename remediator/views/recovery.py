@@ -102,6 +102,8 @@ def recovered_text(done: Sequence[Recovered], record: str) -> str:
         if host.released:
             lines.append(line(0, f"{host.host}  released: changes can be made there again"))
         elif host.error is None and not host.transactions:
+        elif any(each.outcome == "broken" for each in host.transactions):
+            lines.append(line(0, f"{host.host}  is BROKEN: once a person has repaired it, --release {host.host}"))
             lines.append(line(0, f"{host.host}  there was nothing left to put back"))
     return _text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
 
@@ -128,8 +130,10 @@ def _standing_lines(host: Standing, release: bool) -> list[Line]:
         since = moment(host.broken.since) or "a time that it does not tell"
         lines.append(line(0, f"{host.host}  BROKEN since {since}: {host.broken.group} of run {host.broken.run}"))
         lines.append(line(4, host.broken.reason or "it does not say why"))
-        told = "it is released: changes can be made there again" if release else f"--release {host.host} releases it"
-        lines.append(line(4, told if release else f"once a person has repaired it, {told}"))
+        told = (
+            "it is to be released" if release else f"once a person has repaired it, --release {host.host} releases it"
+        )
+        lines.append(line(4, told))
     for each in host.interrupted:
         began = moment(each.started) or "a time that it does not tell"
         who = f" by {each.who}" if each.who else ""

@@ -72,11 +72,15 @@ def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[
 
 
 def do_recover(_request: Request, document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
-    """Recovers what was interrupted; with `release`, takes the mark of a broken host away."""
+    """Recovers what was interrupted; with `release`, takes the mark of a broken host away.
+
+    Not where recovering ended broken just now: whoever releases the host has not seen that yet.
+    """
     release = document.get("release") is True
     recovered = recover_interrupted(False, release)
     try:
-        released = release and release_broken()
+    broken = any(item.result.outcome == "broken" for item in recovered)
+        released = release and not broken and release_broken()
     except OSError as error:
         raise ProgramError("state", system_error("broken.json", error))
     return dict(answer_of([], recovered), released=released)
