@@ -305,7 +305,7 @@ def make_key_for_driver(directory: SessionDirectory, session: Session, host: str
     wanted = Transaction(group="tls-key", changes=(), actions=(asked,))
     order = Order(session.run, session.who, session.reason)
     try:
-        answer = exchange(commit_program(), commit_request(host, (wanted,), order, Policy()))
+        answer = exchange(commit_program(), commit_request(host, (wanted,), order, None))
         (done,) = read_commit(host, answer, (wanted,), session.run).results
         if done.outcome != "applied":
             raise HostError(host, "key", f"{host}: it made no key: {done.reason or done.outcome}.")

@@ -329,6 +329,7 @@ mount --bind {base}/var-lib /var/lib
 exec /bin/sh -c {command}
 """
 
+    assert "keep" not in json.loads(asked[0]), "whoever only makes keys removes no old record"
 
 @pytest.mark.root
 def test_a_real_hosts_openssl_makes_a_request_that_the_ca_signs(fleet: Fleet, tmp_path: Path) -> None:

@@ -62,12 +62,13 @@ def make_ready() -> None:
 
 
 def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[str, Any]:
-    """Recovers what was interrupted, then commits."""
+    """Recovers what was interrupted, then commits. Old records go only where the request says how many to keep."""
     refuse_closed(request)
     recovered = recover_interrupted(False)
     refuse_broken()
     results = commit_all(request, body)
-    prune(request.keep_count, request.keep_days)
+    if request.keep is not None:
+        prune(*request.keep)
     return answer_of(results, recovered)
 
 
@@ -78,8 +79,8 @@ def do_recover(_request: Request, document: Dict[str, Any], _body: bytes) -> Dic
     """
     release = document.get("release") is True
     recovered = recover_interrupted(False, release)
-    try:
     broken = any(item.result.outcome == "broken" for item in recovered)
+    try:
         released = release and not broken and release_broken()
     except OSError as error:
         raise ProgramError("state", system_error("broken.json", error))
