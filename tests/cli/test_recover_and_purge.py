@@ -10,6 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
+from remediator.access import Access
+from remediator.errand_run import Errands
+from remediator.errors import UsageError
+from remediator.exit_codes import ExitCode
+from remediator.own_records import OpenTransaction
+from remediator.recovery import question
+from remediator.standing import Standing
 from remediator.views.documents import json_schema
 from tests.unit import stand_in
 
@@ -79,6 +86,33 @@ def test_what_was_interrupted_is_shown_asked_about_and_put_back(tmp_path: Path, 
     (record,) = records(tmp_path)
     assert (record["verb"], record["state"], record["run"]) == ("recover", "finished", sent["run"])
     assert record["results"][0]["results"][0]["outcome"] == "rolled_back"
+
+
+def test_what_rolling_back_restarts_is_said_before_anybody_agrees(tmp_path: Path, remediate: Remediate) -> None:
+    fleet(tmp_path, {"web1": {"open": [{**OPEN, "restarts": ["docker.service"]}]}})
+    unasked = remediate("recover", "-i", "hosts.ini")
+    assert "rolling it back restarts docker.service" in unasked.stdout
+    standings = [
+        Standing("web1", interrupted=(OpenTransaction(run=RUN, group="docker", restarts=("docker.service",)),))
+    ]
+    asked = question(standings, [])
+    assert asked == "Roll back 1 interrupted transaction on 1 host (restarts docker.service on 1 host)?"
+
+
+def test_answers_are_shown_even_where_the_end_of_the_run_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    said: list[str] = []
+    with Errands("purge", Access(sources=("hosts.ini",)), "") as run:
+        run.path.unlink()
+        run.path.parent.rmdir()
+        run.path.parent.write_text("")  # no directory any more
+        run.ended([], ExitCode.DONE)
+    assert run.final_code(ExitCode.FAILED, said.append) == ExitCode.USAGE
+    assert len(said) == 1
+    with pytest.raises(UsageError), Errands("purge", Access(sources=("hosts.ini",)), ""):
+        raise AssertionError("a run that cannot be recorded is not begun")
 
 
 def test_a_broken_host_is_shown_first_and_released_only_by_its_own_name(tmp_path: Path, remediate: Remediate) -> None:
