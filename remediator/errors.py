@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 # Kinds of host errors after which nobody knows whether a commit ran: contact was lost, or what came back was no answer.
 CONTACT_LOST = ("unreachable", "answer")
 

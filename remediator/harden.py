@@ -23,7 +23,9 @@ from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Transaction, TransactionResult, Undo
 from remediator.policy import Policy
 from remediator.request import compile_request
+from remediator.restart_holds import recovery_hold
 from remediator.session import Session, SessionDirectory, plan_error
+from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
@@ -90,6 +92,9 @@ class UndoTarget(Target):
         plan = take_back(self.host, seen, self.undo, self.own_policy, datetime.now(UTC))
         if plan.error is not None:
             raise HostError(self.host, plan.error.kind, plan.error.message)
+        first = recovery_hold(self.host, seen, self.own_policy, Surroundings(datetime.now(UTC)))
+        if first and plan.transactions:
+            raise HostError(self.host, "open", f"{self.host}: nothing is taken back there before {first}.")
         return plan, seen.host.uid == 0
 
     def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
@@ -158,7 +163,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     due = tuple(t for t in now.transactions if t.digest in wanted) if whole else ()
     stale = [] if whole else list(wanted.values())
     stale += [t for t in now.transactions if t.digest not in wanted and t.group not in {s.group for s in stale}]
-    lost = {t.digest: lost_containers(t, wanted[t.digest]) for t in due}
+    lost = {t.digest: lost_containers(t, wanted[t.digest]) or unshown_restarts(now, approved) for t in due}
     others = (
         *(result_of(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
         *(result_of(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
@@ -184,6 +189,16 @@ def lost_containers(now: Transaction, approved: Transaction) -> str:
         return ""
     names = one_line(", ".join(lost[:5]), 500) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
     return f"its restart would stop {names} for good (no restart policy), which the preview did not show; preview again"
+
+
+def unshown_restarts(now: HostPlan, approved: HostPlan) -> str:
+    """Which restarts by rolling back what was interrupted the preview did not name; empty for none."""
+    units = [unit for alert in now.alerts for unit in alert.restarts if unit not in approved.restarts]
+    names = one_line(", ".join(dict.fromkeys(units)), 500)
+    said = (
+        f"what was interrupted here must be rolled back first, which restarts {names}, and the preview did not show it"
+    )
+    return f"{said}; preview again" if units else ""
 
 
 def _commit(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from remediator import restarts
 from remediator.errand import Errand
 from remediator.errors import HostError, UsageError
 from remediator.exit_codes import ExitCode, first_that_applies
@@ -46,8 +47,8 @@ class _Answer(BaseModel):
     run: str
     host: str
     recovered: tuple[RecoveredTransaction, ...] = ()
-
     released: bool = False
+
 
 @dataclass(frozen=True)
 class Recovered:
@@ -141,11 +142,11 @@ def exit_code(standings: Iterable[Standing], done: Mapping[str, Recovered], decl
     return first_that_applies(codes)
 
 
-def _recovered(asked: Standing, answer: bytes | HostError, release: bool, run: str) -> Recovered:
 def _end(found: RecoveredTransaction) -> str:
     return "was put back" if found.outcome == "rolled_back" else f"ended {found.outcome.replace('_', ' ')}"
 
 
+def _recovered(asked: Standing, answer: bytes | HostError, release: bool, run: str) -> Recovered:
     try:
         if isinstance(answer, HostError):
             raise answer

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from remediator import exit_codes
+from remediator import exit_codes, restarts
 from remediator.catalogue import Catalogue, load_catalogue
 from remediator.errors import CONTACT_LOST, UsageError
 from remediator.exit_codes import ExitCode, Threshold
@@ -139,9 +139,7 @@ def show(prospect: Prospect, view: View) -> ExitCode:
 def _question(targets: tuple[HostPlan, ...], plan: Plan) -> str:
     """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
     changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
-    units = [unit for host in targets for unit in {unit for each in host.transactions for unit in each.restarts}]
-    restarts = [f"{unit} on {_count(units.count(unit), 'host')}" for unit in sorted(set(units))]
-    said = f" (restarts {', '.join(restarts)})" if restarts else ""
+    said = restarts.told(host.restarts for host in targets)
     verb, where = ("Apply", "to") if plan.undo is None else ("Roll back", "on")
     return f"{verb} {_count(changes, 'change')} {where} {_count(len(targets), 'host')}{said}?"
 

@@ -30,6 +30,7 @@ class InterruptedDocument(_Part):
     transaction: str
     who: str
     started: str | None = Field(description="UTC, ISO 8601, by the host's clock.")
+    restarts: tuple[str, ...] = Field(description="The units that rolling it back restarts.")
 
 
 class BrokenDocument(_Part):
@@ -101,9 +102,9 @@ def recovered_text(done: Sequence[Recovered], record: str) -> str:
             lines += [line(4, f"| {text}", wrap=False) for text in each.log.splitlines()]
         if host.released:
             lines.append(line(0, f"{host.host}  released: changes can be made there again"))
-        elif host.error is None and not host.transactions:
         elif any(each.outcome == "broken" for each in host.transactions):
             lines.append(line(0, f"{host.host}  is BROKEN: once a person has repaired it, --release {host.host}"))
+        elif host.error is None and not host.transactions:
             lines.append(line(0, f"{host.host}  there was nothing left to put back"))
     return _text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
 
@@ -140,6 +141,8 @@ def _standing_lines(host: Standing, release: bool) -> list[Line]:
         lines.append(line(0, f"{host.host}  interrupted: {each.group} of run {each.run}{who}, begun {began}"))
         if each.problem:
             lines.append(line(4, each.problem))
+        if each.restarts:
+            lines.append(line(4, f"rolling it back restarts {', '.join(each.restarts)}"))
     if host.holder is not None:
         who, run = host.holder.who or "somebody", host.holder.run or "a run"
         lines.append(line(0, f"{host.host}  is being changed right now: {run} by {who}"))
@@ -152,7 +155,13 @@ def _document(host: Standing, done: Recovered | None) -> RecoveredHostDocument:
         host=host.host,
         error=done.error if done is not None and done.error is not None else host.error,
         interrupted=tuple(
-            InterruptedDocument(run=each.run, transaction=each.group, who=each.who, started=moment(each.started))
+            InterruptedDocument(
+                run=each.run,
+                transaction=each.group,
+                who=each.who,
+                started=moment(each.started),
+                restarts=each.restarts,
+            )
             for each in host.interrupted
         ),
         broken=None

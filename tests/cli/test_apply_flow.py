@@ -20,7 +20,7 @@ from remediator.errors import UsageError
 from remediator.exit_codes import ExitCode, Threshold
 from remediator.history import runs_directory
 from remediator.inventory import Inventory
-from remediator.plan import HostError, HostPlan, HostResult, Plan, Step, TransactionResult
+from remediator.plan import Alert, HostError, HostPlan, HostResult, Plan, Step, TransactionResult
 from remediator.policy import Policy
 from remediator.views.terminal import TerminalView
 
@@ -69,7 +69,9 @@ def all_applied(host: HostPlan) -> HostResult:
         each.model_copy(update={"verdict": "compliant", "permitted": False}) if each.permitted else each
         for each in host.verdicts
     )
-    results = tuple(TransactionResult(group=each.group, outcome="applied", digest=each.digest) for each in host.transactions)
+    results = tuple(
+        TransactionResult(group=each.group, outcome="applied", digest=each.digest) for each in host.transactions
+    )
     after = host.model_copy(update={"verdicts": verdicts, "transactions": ()})
     return HostResult(host=host.host, results=results, after=after)
 
@@ -117,6 +119,14 @@ def test_the_question_names_what_is_restarted_and_on_how_many_hosts(plan: Plans)
     assert questions == [
         "Apply 13 changes to 3 hosts (restarts containerd.service on 1 host, docker.service on 2 hosts)?"
     ]
+
+
+def test_the_question_names_what_rolling_back_an_interrupted_transaction_restarts(plan: Plans) -> None:
+    whole = plan("docker_fleet")
+    alert = Alert(kind="open", text="run Z was interrupted", restarts=("docker.service",))
+    hosts = (whole.hosts[0].model_copy(update={"alerts": (alert,)}), *whole.hosts[1:])
+    _, _, questions = apply(whole.model_copy(update={"hosts": hosts}), Fleet(all_applied), consent=False)
+    assert questions == ["Apply 13 changes to 3 hosts (restarts docker.service on 1 host)?"]
 
 
 def test_a_command_of_after_restart_that_failed_is_told_and_ends_3(plan: Plans) -> None:
@@ -208,9 +218,7 @@ def test_a_host_that_refused_before_anything_began_says_only_that(plan: Plans, s
     assert outcomes == [["held"]] * 3
 
 
-def test_what_is_held_of_a_group_does_not_hide_that_nobody_answered_for_the_rest(
-    plan: Plans, state_home: Path
-) -> None:
+def test_what_is_held_of_a_group_does_not_hide_that_nobody_answered_for_the_rest(plan: Plans, state_home: Path) -> None:
     def held_instead(host: HostPlan) -> HostResult:
         whole = all_applied(host)
         first = TransactionResult(group=whole.results[0].group, outcome="held", digest="0" * 64)

@@ -134,6 +134,19 @@ def test_a_broken_host_is_shown_first_and_released_only_by_its_own_name(tmp_path
     assert "recover" not in stand_in.told(tmp_path, "web3")
 
 
+def test_what_the_host_says_of_its_release_is_what_is_told(tmp_path: Path, remediate: Remediate) -> None:
+    fleet(tmp_path, {"web1": {"open": [OPEN], "broken": BROKEN}})
+    answers(tmp_path, "web1", recovered=[{**PUT_BACK, "outcome": "broken"}], released=False)
+    kept = remediate("recover", "-i", "hosts.ini", "--release", "web1", "--yes")
+    assert kept.returncode == 3
+    assert "web1  is BROKEN: once a person has repaired it, --release web1" in kept.stdout
+    assert records(tmp_path)[0]["results"][0]["notes"] == [f"docker of run {RUN} ended broken"]
+
+    answers(tmp_path, "web1", recovered=[{**PUT_BACK, "outcome": "broken"}], released=True)
+    freed = remediate("recover", "-i", "hosts.ini", "--release", "web1", "--yes")
+    assert "web1  released: changes can be made there again" in freed.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -168,19 +181,6 @@ def test_a_host_that_stays_broken_or_is_locked_or_silent_ends_3_or_5(tmp_path: P
     answers(tmp_path, "web1", run="another")
     assert remediate("recover", "-i", "hosts.ini", "--yes").returncode == 3
     (tmp_path / "web1" / "commit").write_text("locked")
-def test_what_the_host_says_of_its_release_is_what_is_told(tmp_path: Path, remediate: Remediate) -> None:
-    fleet(tmp_path, {"web1": {"open": [OPEN], "broken": BROKEN}})
-    answers(tmp_path, "web1", recovered=[{**PUT_BACK, "outcome": "broken"}], released=False)
-    kept = remediate("recover", "-i", "hosts.ini", "--release", "web1", "--yes")
-    assert kept.returncode == 3
-    assert "web1  is BROKEN: once a person has repaired it, --release web1" in kept.stdout
-    assert records(tmp_path)[0]["results"][0]["notes"] == [f"docker of run {RUN} ended broken"]
-
-    answers(tmp_path, "web1", recovered=[{**PUT_BACK, "outcome": "broken"}], released=True)
-    freed = remediate("recover", "-i", "hosts.ini", "--release", "web1", "--yes")
-    assert "web1  released: changes can be made there again" in freed.stdout
-
-
     done = remediate("recover", "-i", "hosts.ini", "--yes", "--format", "json")
     assert done.returncode == 5
     assert "run 01X of ann has the lock" in document(done)["web1"]["error"]["message"]
