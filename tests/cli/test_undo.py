@@ -76,7 +76,10 @@ def outcomes(outcome: str) -> Any:
             each.host: HostResult.model_validate(
                 {
                     "host": each.host,
-                    "results": [{"group": t.group, "outcome": outcome, "paths": ["/a"]} for t in each.transactions],
+                    "results": [
+                        {"group": t.group, "outcome": outcome, "digest": t.digest, "paths": ["/a"]}
+                        for t in each.transactions
+                    ],
                     "after": {"host": each.host},
                 }
             )

@@ -325,9 +325,10 @@ def applied(made: Workshop, port: int, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setattr("remediator.tls.store.store_directory", lambda: made.store.directory)
     plan = Plan(controls=(), hosts=(planned(port, made),))
-    answer = HostResult(
-        host="web1", results=(TransactionResult(group="docker", outcome="applied"),), after=HostPlan(host="web1")
+    done = tuple(
+        TransactionResult(group=each.group, outcome="applied", digest=each.digest) for each in plan.hosts[0].transactions
     )
+    answer = HostResult(host="web1", results=done, after=HostPlan(host="web1"))
     view = _Kept(io.StringIO(), io.StringIO(), verbose=False)
     prospect = run.Prospect(plan, Inventory((host(),), ("hosts.yml",)), Access(sources=("hosts.yml",)), Policy())
     approach = run.Approach(run.Batches((1,), 0), "", Threshold())
