@@ -326,7 +326,8 @@ def applied(made: Workshop, port: int, monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr("remediator.tls.store.store_directory", lambda: made.store.directory)
     plan = Plan(controls=(), hosts=(planned(port, made),))
     done = tuple(
-        TransactionResult(group=each.group, outcome="applied", digest=each.digest) for each in plan.hosts[0].transactions
+        TransactionResult(group=each.group, outcome="applied", digest=each.digest)
+        for each in plan.hosts[0].transactions
     )
     answer = HostResult(host="web1", results=done, after=HostPlan(host="web1"))
     view = _Kept(io.StringIO(), io.StringIO(), verbose=False)
