@@ -170,8 +170,9 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
         left_alone += "; the host is shutting down, so nothing was restarted"
     elif began:
         trouble += activate_again(progress.activated, transaction.probe, progress.running, progress.settle)
-    if trouble:
+    if progress.activated:
         log = both_logs(log, transaction)
+    if trouble:
         words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
         result = make_result(transaction, "broken", words, log)
         mark_broken(journal, result)
@@ -263,7 +264,9 @@ def failure_log(transaction: Transaction) -> str:
 def both_logs(first: str, transaction: Transaction) -> str:
     """What the service said with the new bytes, and then with the old ones."""
     second = failure_log(transaction)
-    return first + "\nWith the old bytes back:\n" + second if first and second else first or second
+    if not first or not second or second == first:
+        return second or first
+    return first + "\nWith the old bytes back:\n" + second
 
 
 def down_because(transaction: Transaction, log: str) -> str:
