@@ -13,22 +13,12 @@ from remediator.host.commit.entries import PathEntry, parse_entries
 from remediator.host.commit.outcomes import StepError
 from remediator.host.commit.states import MISSING
 from remediator.plan import Action, Step
-from tests.unit.host.commit.host import CommitHost, chmod, transaction, write
+from tests.unit.host.commit.host import FILL, CommitHost, chmod, transaction, write
 from tests.unit.host.commit.single import backups, now, put_back
 from tests.unit.host.commit.test_commit_recovery import at_boot, config, interrupt, journals, restarts
 from tests.unit.host.commit.test_commit_services import ACTIVE, RESTART, SYSTEMCTL
 
 __all__ = ["config"]
-
-FILL = """
-with open("/var/lib/filler", "wb", buffering=0) as filler:
-    try:
-        while True:
-            filler.write(b"x" * 4096)
-    except OSError:
-        pass
-sys.exit("no")
-"""
 
 
 def test_a_path_whose_directory_is_gone_is_never_put_back_one_level_up(host: CommitHost, config: Path) -> None:
@@ -123,7 +113,7 @@ def test_what_cannot_be_started_for_want_of_processes_is_a_step_that_failed(monk
 
 
 def test_a_host_is_marked_broken_though_its_disk_is_full(host: CommitHost, config: Path) -> None:
-    (host.base / "on_restart").write_text(FILL)
+    (host.base / "on_restart").write_text(FILL + 'sys.exit("no")')
     small = host.base / "var-lib"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=755", "tmpfs", str(small)], check=True)
     try:
