@@ -21,6 +21,7 @@ from remediator.restart_holds import holds
 from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import group_order, health_probes, impact_of
+from remediator.undo_past import Past
 from remediator.undo_paths import Look, Piece, path_pieces, stage_access
 from remediator.undo_rules import rules_piece
 
@@ -49,9 +50,9 @@ def take_back(host: str, seen: Observation, undo: Undo, policy: Policy, now: dat
     alerts: list[Alert] = []
     permitted: list[Transaction] = []
     held: list[Transaction] = []
-    staged = Overlay(seen)
+    past, staged = Past(seen), Overlay(seen)
     for record in _in_reverse(known, undo.run):
-        pieces, told = _pieces(record, Look(undo, policy.roots, record, staged))
+        pieces, told = _pieces(record, Look(undo, policy.roots, record, past, staged))
         alerts += told
         why = _refused_whole(record, pieces, seen, policy, now)
         if why:
@@ -109,7 +110,7 @@ def _pieces(record: RecordedTransaction, look: Look) -> tuple[list[Piece], list[
     problems = [entry.problem for entry in record.entries if entry.problem]
     alerts = [Alert(kind="refused", text=one_line(f"{record.group}: {problem}", 1000)) for problem in problems]
     pieces = [*path_pieces(look)]
-    rules = rules_piece(record, look.seen, look.undo)
+    rules = rules_piece(look)
     return ([rules, *pieces] if rules is not None else pieces), alerts
 
 
