@@ -1,6 +1,6 @@
 """`make faults`: the whole campaign, or those of its parts that `--only` names.
 
-Ends 1 where a promise was broken, 3 where less was tried than was planned: it is bounded in time, and the table says so.
+Ends 1 where a promise was broken, 3 where less was tried than planned: it is bounded in time, and the table says so.
 
 `--seed N` repeats one, `--minutes N` bounds each part in time, `--limit N` in number.
 """
