@@ -54,7 +54,7 @@ def refuse_broken() -> None:
         raise ProgramError(
             "broken",
             "transaction %s of run %s left this host broken, and nothing more is changed on it until a person has "
-            "repaired it and said so with `remediate recover --release`: %s"
+            "repaired it and said so with `remediate recover -i INVENTORY --release HOST`: %s"
             % tuple(plain_line(str(mark.get(name, "unknown")), 1000) for name in ("group", "run", "reason")),
         )
 
