@@ -25,11 +25,13 @@ def alerts_of(host: str, state: OwnState | None) -> tuple[Alert, ...]:
     if state is None:
         return ()
     return tuple(
-        Alert.model_validate({"kind": kind, "text": one_line(text, 2000)}) for kind, text in _said(host, state)
+        Alert.model_validate({"kind": kind, "text": one_line(text, 2000), "restarts": restarts})
+        for kind, text, *restarts in _said(host, state)
     )
 
 
-def _said(host: str, state: OwnState) -> Iterator[tuple[str, str]]:
+def _said(host: str, state: OwnState) -> Iterator[tuple[str, ...]]:
+    """The kind, the text, and the units that are restarted when it is rolled back."""
     if state.broken is not None:
         mark = state.broken
         what = f"transaction {mark.group or '?'} of run {mark.run or '?'}"
@@ -39,14 +41,13 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, str]]:
             f"({mark.reason or 'no reason was kept'}): nothing is changed there until `{release_of(host)}`",
         )
     holder = state.holder
-    for each in state.open:
-        if holder is not None and holder.run == each.run:
-            continue
+    for each in state.interrupted:
         why = f" (its journal cannot be read: {each.problem})" if each.problem else ""
         yield (
             "open",
             f"run {each.run} by {each.who or '?'} was interrupted in transaction {each.group}, begun"
-            f"{_at(each.started)}{why}: the next apply, or `{recovery_of(host)}`, rolls it back",
+            f"{_at(each.started)}{why}: {_end(host, each.restarts)}",
+            *each.restarts,
         )
     if holder is not None:
         yield (
@@ -63,6 +64,14 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, str]]:
         )
     if state.error is not None:
         yield "unseen", f"whether a change was interrupted here is not known: {state.error}"
+
+
+def _end(host: str, restarts: tuple[str, ...]) -> str:
+    """What ends an interrupted transaction."""
+    call = f"`{recovery_of(host)}`"
+    if not restarts:
+        return f"the next apply, or {call}, rolls it back"
+    return f"the next apply that may do so, or {call}, rolls it back, which restarts {', '.join(restarts)}"
 
 
 def moment(seconds: int | None, untold: str = "?") -> str:

@@ -10,39 +10,63 @@ from remediator.text import one_line
 
 # Events above 700,000 bytes are dropped as a whole by ansible-runner; what is longer is cut, and says so.
 _BUDGET = 300_000
+_MOST_WARNINGS = 100
 
 
 FAILING: frozenset[Outcome] = frozenset(("rolled_back", "broken", "unreported"))
+# What an apply must not end green on: nothing was changed there, or not all that was to be taken back.
+_FAILING_ALERTS = ("broken", "open", "refused")
 
 
 def preview_result(plan: HostPlan) -> dict[str, Any]:
-    """The harden task's result in check mode. `changed`: there is something that an apply would be permitted to do."""
-    return {
+    """The harden task's result in check mode. `changed`: there is something that an apply would be permitted to do.
+
+    What every preview says first are warnings, which Ansible shows.
+    """
+    told: dict[str, Any] = {
         "changed": bool(plan.transactions),
         "verdicts": _verdicts(plan),
         "outcomes": [],
         "diff": _diffs(plan.transactions),
     }
+    return _with_warnings(told, plan.host, (alert.text for alert in plan.alerts))
 
 
 def applied_result(plan: HostPlan, result: HostResult) -> dict[str, Any]:
-    """The harden task's result of a bare playbook's apply: as for the driver, with the diffs of what was applied."""
+    """The harden task's result of a bare playbook's apply: as for the driver, with the diffs of what was applied.
+
+    It fails on a host that is broken or still interrupted afterwards, and warns of the rest that a person must know.
+    """
     told = driven_result(result)
     applied = {answer.digest for answer in result.results if answer.outcome == "applied"}
     told["diff"] = _diffs(transaction for transaction in plan.transactions if transaction.digest in applied)
     if result.error is not None:
         told["failed"] = True
-    return told
+    seen = (result.after or plan).alerts
+    failing = [alert.text for alert in seen if alert.kind in _FAILING_ALERTS]
+    if failing and result.error is None:
+        told = _failed(told, (f"{result.host}: {one_line(text, 1000)}" for text in failing))
+    others = dict.fromkeys(a.text for a in (*plan.alerts, *seen) if a.kind not in _FAILING_ALERTS)
+    return _with_warnings(told, result.host, (*others, *result.notes))
+
+
+def _with_warnings(told: dict[str, Any], host: str, said: Iterable[str]) -> dict[str, Any]:
+    """`told` with more of what Ansible shows as a warning."""
+    warnings = [*told.get("warnings", ()), *(f"{host}: {one_line(text, 1000)}" for text in said)]
+    return {**told, "warnings": warnings[:_MOST_WARNINGS]} if warnings else told
+
+
+def _failed(told: dict[str, Any], said: Iterable[str]) -> dict[str, Any]:
+    """`told` as a failure, with more to say."""
+    return {**told, "failed": True, "msg": "; ".join(filter(None, (str(told.get("msg") or ""), *said)))}
 
 
 def with_refusals(told: dict[str, Any], refused: Iterable[TransactionResult], check: bool) -> dict[str, Any]:
     """A bare rollback's result with what of the run is not taken back: a warning in `check` mode, else a failure."""
     said = [f"{answer.group} is not taken back: {one_line(answer.reason, 1000)}" for answer in refused]
     if said and check:
-        return {**told, "warnings": said}
-    if said:
-        return {**told, "failed": True, "msg": "; ".join(filter(None, (str(told.get("msg") or ""), *said)))}
-    return told
+        return {**told, "warnings": [*told.get("warnings", ()), *said]}
+    return _failed(told, said) if said else told
 
 
 def driven_result(result: HostResult) -> dict[str, Any]:

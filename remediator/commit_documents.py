@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -56,21 +56,27 @@ class _Answer(BaseModel):
     recovered: tuple[_Recovered, ...] = Field(default=(), max_length=1000)
 
 
-def commit_request(host: str, due: Iterable[Transaction], order: Order, policy: Policy) -> bytes:
-    """The request document for commit: ASCII JSON. `policy` is the host's own."""
+def commit_request(host: str, due: Iterable[Transaction], order: Order, policy: Policy | None) -> bytes:
+    """The request document for commit: ASCII JSON.
+
+    `policy` is the host's own; None where nothing but our own directory is written: nothing else is permitted then, and
+    no old record is removed.
+    """
     transactions = [{**t.model_dump(mode="json"), "digest": t.digest} for t in due]
-    document = {
+    document: dict[str, Any] = {
         "format_version": 1,
         "run": order.run,
         "host": host,
-        "roots": list(policy.roots),
+        "roots": [],
         "who": order.who,
         "reason": order.reason,
-        "healthy_seconds": policy.healthy_seconds,
-        "keep": {"count": policy.keep, "days": policy.keep_days},
         "undoes": order.undoes,
         "transactions": transactions,
     }
+    if policy is not None:
+        document["roots"] = list(policy.roots)
+        document["healthy_seconds"] = policy.healthy_seconds
+        document["keep"] = {"count": policy.keep, "days": policy.keep_days}
     return json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 

@@ -15,7 +15,7 @@ from remediator.overlay import Overlay
 from remediator.plan import FixClass, HostPlan, Transaction, Verdict
 from remediator.plan import HostError as PlanError
 from remediator.policy import Policy
-from remediator.restart_holds import Hold, holds
+from remediator.restart_holds import Hold, holds, recovery_hold
 from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import build_transactions
@@ -38,6 +38,8 @@ def decide(
     policy = policy.for_host(host, dict(variables), catalogue)
     if seen.state is not None and seen.state.broken is not None:
         policy = policy.until(release_of(host))
+    elif first := recovery_hold(host, seen, policy, surroundings):
+        policy = policy.until(first)
     try:
         return _decide_host(host, Scope(seen, surroundings, variables, policy.roots), catalogue, policy)
     except Exception as error:  # noqa: BLE001 - a bug met on one host must not take the other hosts' plans with it

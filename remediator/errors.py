@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Kinds of host errors after which nobody knows whether a commit ran: contact was lost, or what came back was no answer.
+CONTACT_LOST = ("unreachable", "answer")
+
 
 class RemediatorError(Exception):
     """What happened and the remedy, in one or two sentences. `str()` of it is shown to the user as it is."""

@@ -17,20 +17,20 @@ from remediator.catalogue import Catalogue
 from remediator.collecting import Collected, collect
 from remediator.commit_documents import Order, commit_request, harmless, read_commit, result_of, unreported
 from remediator.decide import decide
-from remediator.errors import HostError, UsageError
+from remediator.errors import CONTACT_LOST, HostError, UsageError
 from remediator.hooks import around_restarts
 from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Transaction, TransactionResult, Undo
 from remediator.policy import Policy
 from remediator.request import compile_request
+from remediator.restart_holds import recovery_hold
 from remediator.session import Session, SessionDirectory, plan_error
+from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
 from remediator.undo import take_back, undo_needs
 
-# Kinds of errors after which nobody knows whether commit ran: contact was lost, or what came back was no answer.
-_CONTACT_LOST = ("unreachable", "answer")
 _CHANGED_SINCE = "this host is not what the preview showed, so nothing of this was done; preview again"
 
 
@@ -92,6 +92,9 @@ class UndoTarget(Target):
         plan = take_back(self.host, seen, self.undo, self.own_policy, datetime.now(UTC))
         if plan.error is not None:
             raise HostError(self.host, plan.error.kind, plan.error.message)
+        first = recovery_hold(self.host, seen, self.own_policy, Surroundings(datetime.now(UTC)))
+        if first and plan.transactions:
+            raise HostError(self.host, "open", f"{self.host}: nothing is taken back there before {first}.")
         return plan, seen.host.uid == 0
 
     def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
@@ -160,7 +163,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     due = tuple(t for t in now.transactions if t.digest in wanted) if whole else ()
     stale = [] if whole else list(wanted.values())
     stale += [t for t in now.transactions if t.digest not in wanted and t.group not in {s.group for s in stale}]
-    lost = {t.digest: lost_containers(t, wanted[t.digest]) for t in due}
+    lost = {t.digest: lost_containers(t, wanted[t.digest]) or unshown_restarts(now, approved) for t in due}
     others = (
         *(result_of(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
         *(result_of(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
@@ -186,6 +189,16 @@ def lost_containers(now: Transaction, approved: Transaction) -> str:
         return ""
     names = one_line(", ".join(lost[:5]), 500) + (f" and {len(lost) - 5} more" if len(lost) > 5 else "")
     return f"its restart would stop {names} for good (no restart policy), which the preview did not show; preview again"
+
+
+def unshown_restarts(now: HostPlan, approved: HostPlan) -> str:
+    """Which restarts by rolling back what was interrupted the preview did not name; empty for none."""
+    units = [unit for alert in now.alerts for unit in alert.restarts if unit not in approved.restarts]
+    names = one_line(", ".join(dict.fromkeys(units)), 500)
+    said = (
+        f"what was interrupted here must be rolled back first, which restarts {names}, and the preview did not show it"
+    )
+    return f"{said}; preview again" if units else ""
 
 
 def _commit(
@@ -225,7 +238,7 @@ def _exchange(
         committed = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
         done, notes = committed.results, committed.notes
     except HostError as error:
-        if error.kind not in _CONTACT_LOST:
+        if error.kind not in CONTACT_LOST:
             return result.model_copy(update={"error": plan_error(error)})
         done = _collected(target, due, run, error)
     return result.model_copy(update={"results": (*done, *result.results), "after": None, "notes": notes})
@@ -251,11 +264,10 @@ def _found(host: str, transaction: Transaction, found: Collected, lost: HostErro
     if transaction.digest in recorded:
         return harmless(transaction, recorded[transaction.digest])
     if found.running:
-        return result_of(
-            transaction, "unreported", f"it still goes on there; look again with `remediate check -l {host}`"
-        )
+        reason = f"it still goes on there; look again with `remediate check -i INVENTORY -l {host}`"
+        return result_of(transaction, "unreported", reason)
     if transaction.group in found.open:
-        reason = f"it was cut short there and waits to be put back: `remediate recover -l {host}`"
+        reason = f"it was cut short there and waits to be put back: `remediate recover -i INVENTORY -l {host}`"
         return result_of(transaction, "unreported", reason)
     reason = f"contact was lost before it began: nothing was done ({one_line(str(lost), 500)})"
     return result_of(transaction, "held", reason)
@@ -308,7 +320,7 @@ def make_key_for_driver(directory: SessionDirectory, session: Session, host: str
     wanted = Transaction(group="tls-key", changes=(), actions=(asked,))
     order = Order(session.run, session.who, session.reason)
     try:
-        answer = exchange(commit_program(), commit_request(host, (wanted,), order, Policy()))
+        answer = exchange(commit_program(), commit_request(host, (wanted,), order, None))
         (done,) = read_commit(host, answer, (wanted,), session.run).results
         if done.outcome != "applied":
             raise HostError(host, "key", f"{host}: it made no key: {done.reason or done.outcome}.")

@@ -33,12 +33,16 @@ def _is_time(value: Any) -> bool:
 
 
 class OpenTransaction(HostDocument):
-    """A transaction that was begun and never ended; `problem` says why no more is known of it."""
+    """A transaction that was begun and never ended; `problem` says why no more is known of it.
+
+    `restarts` are the units that rolling it back restarts.
+    """
 
     run: Run
     group: Group
     who: HostText = ""
     started: Seconds = None
+    restarts: Annotated[tuple[HostText, ...], Field(max_length=100)] = ()
     problem: HostText = ""
 
 
@@ -78,6 +82,16 @@ class OwnState(HostDocument):
     broken: BrokenMark | None = None
     last: EndedTransaction | None = None
     holder: LockHolder | None = None
+
+    @property
+    def interrupted(self) -> tuple[OpenTransaction, ...]:
+        """The open transactions, without those of a run that is at it right now."""
+        return tuple(each for each in self.open if self.holder is None or each.run != self.holder.run)
+
+    @property
+    def restarts(self) -> tuple[str, ...]:
+        """The units that rolling back what was interrupted restarts."""
+        return tuple(dict.fromkeys(unit for each in self.interrupted for unit in each.restarts))
 
 
 class RecordedState(HostDocument):

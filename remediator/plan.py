@@ -231,11 +231,13 @@ class Alert(_Document):
     `open`: a transaction was interrupted and waits to be rolled back; `broken`: nothing is changed there until a person
     releases it; `changing`: a run changes it right now; `recovered`: its newest transaction was rolled back by what
     found its journal; `unseen`: its journal could not be looked at. For a rollback also `nothing`: there is nothing of
-    that run to take back, and why; `refused`: what of it is not taken back.
+    that run to take back, and why; `refused`: what of it is not taken back. `restarts` are the units that rolling back
+    an `open` one restarts.
     """
 
     kind: Literal["open", "broken", "changing", "recovered", "unseen", "nothing", "refused"]
     text: str
+    restarts: tuple[str, ...] = ()
 
 
 class Undo(_Document):
@@ -257,6 +259,12 @@ class HostPlan(_Document):
     held: tuple[Transaction, ...] = ()  # what would be done with more consent, on top of `transactions`
     notes: tuple[str, ...] = ()  # what a preview must say beside its bytes
     alerts: tuple[Alert, ...] = ()  # what every preview says first
+
+    @property
+    def restarts(self) -> tuple[str, ...]:
+        """The units that an apply restarts: for what must be rolled back first, and for its transactions."""
+        first = (unit for alert in self.alerts for unit in alert.restarts)
+        return tuple(dict.fromkeys((*first, *(unit for each in self.transactions for unit in each.restarts))))
 
 
 class Plan(_Document):

@@ -34,7 +34,8 @@ class Policy:
     own has nobody to ask. `healthy_seconds` is how long a restarted service must be well before its change counts.
     `keep` ended transactions, and none older than `keep_days`, stay on the host for an undo, whatever is still needed
     beside them.
-    `released_by` is the call that must come before anything at all is changed on a broken host, empty on others.
+    `released_by` is the call that must come before anything at all is changed on a broken host, or on one where what
+    was interrupted cannot be rolled back in passing; empty on others.
     """
 
     allow: frozenset[str] = frozenset()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from remediator import restarts
 from remediator.errand import Errand
 from remediator.errors import HostError, UsageError
 from remediator.exit_codes import ExitCode, first_that_applies
@@ -46,6 +47,7 @@ class _Answer(BaseModel):
     run: str
     host: str
     recovered: tuple[RecoveredTransaction, ...] = ()
+    released: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Recovered:
             TransactionResult(group=each.group, outcome=each.outcome, reason=each.reason, paths=each.paths)
             for each in self.transactions
         )
-        notes = tuple(f"{each.group} of run {each.run} was put back" for each in self.transactions)
+        notes = tuple(f"{each.group} of run {each.run} {_end(each)}" for each in self.transactions)
         return HostResult(
             host=self.host,
             error=self.error,
@@ -95,7 +97,8 @@ def question(wanted: Iterable[Standing], released: Sequence[str]) -> str:
     parts = []
     if hosts:
         number = sum(len(each.interrupted) for each in hosts)
-        parts.append(f"roll back {count(number, 'interrupted transaction')} on {count(len(hosts), 'host')}")
+        said = restarts.told([unit for each in host.interrupted for unit in each.restarts] for host in hosts)
+        parts.append(f"roll back {count(number, 'interrupted transaction')} on {count(len(hosts), 'host')}{said}")
     names = [each.host for each in wanted if each.host in released]
     if names:
         parts.append(f"release {', '.join(names)}")
@@ -139,6 +142,10 @@ def exit_code(standings: Iterable[Standing], done: Mapping[str, Recovered], decl
     return first_that_applies(codes)
 
 
+def _end(found: RecoveredTransaction) -> str:
+    return "was put back" if found.outcome == "rolled_back" else f"ended {found.outcome.replace('_', ' ')}"
+
+
 def _recovered(asked: Standing, answer: bytes | HostError, release: bool, run: str) -> Recovered:
     try:
         if isinstance(answer, HostError):
@@ -146,8 +153,7 @@ def _recovered(asked: Standing, answer: bytes | HostError, release: bool, run: s
         found = _read(asked.host, run, answer)
     except HostError as error:
         return Recovered(asked.host, plan_error(error))
-    broken = any(each.outcome == "broken" for each in found.recovered)
-    return Recovered(asked.host, None, tuple(map(_harmless, found.recovered)), release and not broken)
+    return Recovered(asked.host, None, tuple(map(_harmless, found.recovered)), release and found.released)
 
 
 def _read(host: str, run: str, answer: bytes) -> _Answer:

@@ -13,6 +13,7 @@ from remediator.overlay import Overlay
 from remediator.plan import Step
 from remediator.policy import Policy
 from remediator.surroundings import Surroundings
+from remediator.text import one_line
 
 # Their restart takes a node's pods with it, or what runs them.
 _NODE_RUNTIMES = ("docker.service", "containerd.service")
@@ -32,6 +33,27 @@ def holds(trial: Overlay, permitted: Overlay, policy: Policy, around: Surroundin
     known = {step for steps in permitted.steps.values() for step in steps}
     asked = dict.fromkeys(step for steps in trial.steps.values() for step in steps if step not in known)
     return tuple(dict.fromkeys(hold for step in asked for hold in _holds(step, trial.seen, policy, around)))
+
+
+def recovery_hold(host: str, seen: Observation, policy: Policy, around: Surroundings) -> str:
+    """What must come before anything is changed on `host`, since a commit rolls back in passing what was interrupted.
+
+    Empty where that restarts nothing, or only what this policy lets be restarted now with no command around it.
+    """
+    units = seen.state.restarts if seen.state is not None else ()
+    permitted = not policy.restarts.release(around.now, policy.asks) and not policy.restarts.hooks
+    if not units or (permitted and not (_is_node(seen) and any(unit in _NODE_RUNTIMES for unit in units))):
+        return ""
+    return recover_first(host, units)
+
+
+def recover_first(host: str, units: tuple[str, ...]) -> str:
+    """The call that rolls back what was interrupted, and why it must be made first."""
+    return one_line(
+        f"remediate recover -i INVENTORY -l {host} (an interrupted transaction must be rolled back first, which "
+        f"restarts {', '.join(units)})",
+        1000,
+    )
 
 
 def _holds(step: Step, seen: Observation, policy: Policy, around: Surroundings) -> Iterator[Hold]:

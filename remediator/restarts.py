@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, cast
@@ -97,6 +97,14 @@ class RestartPolicy:
         if self.mode == "ask":
             return "remediate apply, which asks, or restarts: always in remediator_policy"
         return "restarts: ask or always in remediator_policy"
+
+
+def told(hosts: Iterable[Iterable[str]]) -> str:
+    """The units of each host in words for a question, ` (restarts docker.service on 2 hosts)`; empty for none."""
+    units = [unit for host in hosts for unit in set(host)]
+    counts = [(unit, units.count(unit)) for unit in sorted(set(units))]
+    said = ", ".join(f"{unit} on {number} {'host' if number == 1 else 'hosts'}" for unit, number in counts)
+    return f" (restarts {said})" if said else ""
 
 
 def parse_restarts(host: str, own: Mapping[str, Any]) -> RestartPolicy:

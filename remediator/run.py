@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from remediator import exit_codes
+from remediator import exit_codes, restarts
 from remediator.catalogue import Catalogue, load_catalogue
-from remediator.errors import UsageError
+from remediator.errors import CONTACT_LOST, UsageError
 from remediator.exit_codes import ExitCode, Threshold
 from remediator.plan import HostPlan, HostResult, Plan, Transaction, TransactionResult
 from remediator.policy import Policy
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _UNHEARD = (
     "the run ended without an answer from this host, so it may have been changed or not; "
-    "look with `remediate check -l {host}`"
+    "look with `remediate check -i INVENTORY -l {host}`"
 )
 
 
@@ -139,9 +139,7 @@ def show(prospect: Prospect, view: View) -> ExitCode:
 def _question(targets: tuple[HostPlan, ...], plan: Plan) -> str:
     """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
     changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
-    units = [unit for host in targets for unit in {unit for each in host.transactions for unit in each.restarts}]
-    restarts = [f"{unit} on {_count(units.count(unit), 'host')}" for unit in sorted(set(units))]
-    said = f" (restarts {', '.join(restarts)})" if restarts else ""
+    said = restarts.told(host.restarts for host in targets)
     verb, where = ("Apply", "to") if plan.undo is None else ("Roll back", "on")
     return f"{verb} {_count(changes, 'change')} {where} {_count(len(targets), 'host')}{said}?"
 
@@ -207,9 +205,10 @@ def _reconciled(targets: tuple[HostPlan, ...], answers: Mapping[str, HostResult]
     for host in targets:
         given = answers.get(host.host, HostResult(host=host.host))
         # Refused, locked or out of reach before anything began: then the error says it, and nothing is unreported.
-        if given.error is None or given.results:
-            answered = {result.group for result in given.results}
-            missing = [_unreported(host.host, each) for each in host.transactions if each.group not in answered]
+        # What was held back of the host as it is now says nothing of what was sent, so only kinds and digests count.
+        if given.error is None or (given.results and given.error.kind in CONTACT_LOST):
+            answered = {result.digest for result in given.results}
+            missing = [_unreported(host.host, each) for each in host.transactions if each.digest not in answered]
             given = given.model_copy(update={"results": (*given.results, *missing)})
         results[host.host] = given
     return results

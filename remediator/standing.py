@@ -59,11 +59,9 @@ def standing(host: str, seen: Observation | HostError) -> Standing:
         kind = "become" if seen.host.uid != 0 else "state"
         remedy = " Give -b (--become), or set ansible_become for it." if kind == "become" else ""
         return Standing(host, PlanError(kind=kind, message=one_line(f"{host}: {why}.{remedy}", 1000)))
-    busy = state.holder.run if state.holder is not None else None
-    interrupted = tuple(each for each in state.open if each.run != busy)
     directory = seen.files.get(STATE_DIRECTORY)
     traces = directory is not None and directory.type != "missing"
-    return Standing(host, None, interrupted, state.broken, state.holder, traces)
+    return Standing(host, None, state.interrupted, state.broken, state.holder, traces)
 
 
 def words(error: PlanError, host: str) -> str:

@@ -53,4 +53,4 @@ def purge(**chosen: Any) -> int:
         code = purging.exit_code(found, by_host)
         run.ended([each.result for each in done], code)
     write(sys.stdout, purged_text(done, str(run.path)) if text else purge_json(run.errand.run, found, by_host))
-    return code
+    return run.final_code(code, view.warn)

@@ -54,4 +54,4 @@ def recover(**chosen: Any) -> int:
         code = recovery.exit_code(found, by_host)
         run.ended([each.result for each in done], code)
     write(sys.stdout, recovered_text(done, str(run.path)) if text else recover_json(run.errand.run, found, by_host))
-    return code
+    return run.final_code(code, view.warn)

@@ -21,6 +21,7 @@ from remediator.fleet import observe_fleet
 from remediator.inventory import Host, Inventory
 from remediator.observation import Observation, parse_observation
 from remediator.request import Needs, compile_request
+from remediator.restart_holds import recover_first
 from remediator.text import one_line
 from remediator.tls.authority import Authority
 from remediator.tls.certificates import faults, fingerprint, names_of, public_sha256, read_chain
@@ -89,6 +90,8 @@ def issue_certificates(
         with view.sweeping(len(asked)) as seen:
             for host, answer in observe_fleet(replace(inventory, hosts=asked), NEEDS, access):
                 found = _settled(host.name, names[host.name], answer, desk)
+                if isinstance(found, str) and (refusal := _interrupted(host.name, answer)):
+                    found = _failed(host.name, refusal)
                 if isinstance(found, IssuedHost):
                     results[host.name] = found
                 else:
@@ -163,6 +166,13 @@ def _settled(host: str, names: Names, seen: Observation | HostError, desk: Desk)
     if desk.renew:
         return "it was asked for"
     return _described(host, "valid", "", certificate)
+
+
+def _interrupted(host: str, seen: Observation | HostError) -> HostError | None:
+    """Why no key is made there: that would roll back in passing what was interrupted, and restart something."""
+    if isinstance(seen, HostError) or seen.state is None or not seen.state.restarts:
+        return None
+    return HostError(host, "open", f"{host}: no key is made there before {recover_first(host, seen.state.restarts)}.")
 
 
 def _keys_there(seen: Observation) -> set[str | None]:

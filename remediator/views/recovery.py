@@ -32,6 +32,7 @@ class InterruptedDocument(_Part):
     transaction: str
     who: str
     started: str | None = Field(description="UTC, ISO 8601, by the host's clock.")
+    restarts: tuple[str, ...] = Field(description="The units that rolling it back restarts.")
 
 
 class BrokenDocument(_Part):
@@ -103,6 +104,8 @@ def recovered_text(done: Sequence[Recovered], record: str) -> str:
             lines += [line(4, f"| {text}", wrap=False) for text in each.log.splitlines()]
         if host.released:
             lines.append(line(0, f"{host.host}  released: changes can be made there again"))
+        elif any(each.outcome == "broken" for each in host.transactions):
+            lines.append(line(0, f"{host.host}  is BROKEN: once a person has repaired it, --release {host.host}"))
         elif host.error is None and not host.transactions:
             lines.append(line(0, f"{host.host}  there was nothing left to put back"))
     return plain_text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
@@ -122,14 +125,18 @@ def _standing_lines(host: Standing, release: bool) -> list[Line]:
         since = moment(host.broken.since, _UNTOLD)
         lines.append(line(0, f"{host.host}  BROKEN since {since}: {host.broken.group} of run {host.broken.run}"))
         lines.append(line(4, host.broken.reason or "it does not say why"))
-        told = "it is released: changes can be made there again" if release else f"--release {host.host} releases it"
-        lines.append(line(4, told if release else f"once a person has repaired it, {told}"))
+        told = (
+            "it is to be released" if release else f"once a person has repaired it, --release {host.host} releases it"
+        )
+        lines.append(line(4, told))
     for each in host.interrupted:
         began = moment(each.started, _UNTOLD)
         who = f" by {each.who}" if each.who else ""
         lines.append(line(0, f"{host.host}  interrupted: {each.group} of run {each.run}{who}, begun {began}"))
         if each.problem:
             lines.append(line(4, each.problem))
+        if each.restarts:
+            lines.append(line(4, f"rolling it back restarts {', '.join(each.restarts)}"))
     if host.holder is not None:
         who, run = host.holder.who or "somebody", host.holder.run or "a run"
         lines.append(line(0, f"{host.host}  is being changed right now: {run} by {who}"))
@@ -142,7 +149,13 @@ def _document(host: Standing, done: Recovered | None) -> RecoveredHostDocument:
         host=host.host,
         error=done.error if done is not None and done.error is not None else host.error,
         interrupted=tuple(
-            InterruptedDocument(run=each.run, transaction=each.group, who=each.who, started=_iso(each.started))
+            InterruptedDocument(
+                run=each.run,
+                transaction=each.group,
+                who=each.who,
+                started=_iso(each.started),
+                restarts=each.restarts,
+            )
             for each in host.interrupted
         ),
         broken=None

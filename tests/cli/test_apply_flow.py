@@ -20,7 +20,7 @@ from remediator.errors import UsageError
 from remediator.exit_codes import ExitCode, Threshold
 from remediator.history import runs_directory
 from remediator.inventory import Inventory
-from remediator.plan import HostPlan, HostResult, Plan, Step, TransactionResult
+from remediator.plan import Alert, HostError, HostPlan, HostResult, Plan, Step, TransactionResult
 from remediator.policy import Policy
 from remediator.views.terminal import TerminalView
 
@@ -69,7 +69,9 @@ def all_applied(host: HostPlan) -> HostResult:
         each.model_copy(update={"verdict": "compliant", "permitted": False}) if each.permitted else each
         for each in host.verdicts
     )
-    results = tuple(TransactionResult(group=each.group, outcome="applied") for each in host.transactions)
+    results = tuple(
+        TransactionResult(group=each.group, outcome="applied", digest=each.digest) for each in host.transactions
+    )
     after = host.model_copy(update={"verdicts": verdicts, "transactions": ()})
     return HostResult(host=host.host, results=results, after=after)
 
@@ -117,6 +119,14 @@ def test_the_question_names_what_is_restarted_and_on_how_many_hosts(plan: Plans)
     assert questions == [
         "Apply 13 changes to 3 hosts (restarts containerd.service on 1 host, docker.service on 2 hosts)?"
     ]
+
+
+def test_the_question_names_what_rolling_back_an_interrupted_transaction_restarts(plan: Plans) -> None:
+    whole = plan("docker_fleet")
+    alert = Alert(kind="open", text="run Z was interrupted", restarts=("docker.service",))
+    hosts = (whole.hosts[0].model_copy(update={"alerts": (alert,)}), *whole.hosts[1:])
+    _, _, questions = apply(whole.model_copy(update={"hosts": hosts}), Fleet(all_applied), consent=False)
+    assert questions == ["Apply 13 changes to 3 hosts (restarts docker.service on 1 host)?"]
 
 
 def test_a_command_of_after_restart_that_failed_is_told_and_ends_3(plan: Plans) -> None:
@@ -169,7 +179,7 @@ def test_a_silent_host_is_unreported(plan: Plans, state_home: Path) -> None:
     code, text, _ = apply(plan("docker_fleet"), Fleet(lambda host: None if host.host == "web2" else all_applied(host)))
     assert code == ExitCode.FAILED
     assert "web2  files  no answer" in text
-    assert "remediate check -l web2" in text
+    assert "remediate check -i INVENTORY -l web2" in " ".join(text.split())
     outcomes = {each["host"]: [one["outcome"] for one in each["results"]] for each in record(state_home)["results"]}
     assert outcomes["web2"] == ["unreported", "unreported"]
     assert outcomes["web1"] == ["applied", "applied"]
@@ -193,6 +203,41 @@ def test_a_host_locked_by_another_run_ends_5(plan: Plans) -> None:
     assert code == ExitCode.LOCKED
     assert "bob@ctl holds it" in text
     assert "no answer" not in text
+
+
+@pytest.mark.parametrize("kind", ["locked", "become", "broken", "open", "state"])
+def test_a_host_that_refused_before_anything_began_says_only_that(plan: Plans, state_home: Path, kind: str) -> None:
+    def refused(host: HostPlan) -> HostResult:
+        held = TransactionResult(group="docker", outcome="held", reason="it waits for --allow x", digest="0" * 64)
+        error = {"kind": kind, "message": f"{host.host}: not now."}
+        return HostResult.model_validate({"host": host.host, "error": error, "results": (held,)})
+
+    _, text, _ = apply(plan("docker_fleet"), Fleet(refused))
+    assert "no answer" not in text
+    outcomes = [[one["outcome"] for one in each["results"]] for each in record(state_home)["results"]]
+    assert outcomes == [["held"]] * 3
+
+
+def test_what_is_held_of_a_group_does_not_hide_that_nobody_answered_for_the_rest(plan: Plans, state_home: Path) -> None:
+    def held_instead(host: HostPlan) -> HostResult:
+        whole = all_applied(host)
+        first = TransactionResult(group=whole.results[0].group, outcome="held", digest="0" * 64)
+        return whole.model_copy(update={"results": (first, *whole.results[1:])})
+
+    apply(plan("docker_fleet"), Fleet(held_instead))
+    for each in record(state_home)["results"]:
+        assert [one["outcome"] for one in each["results"]].count("unreported") == 1
+
+
+def test_a_host_lost_after_its_commit_began_is_unreported_where_it_said_nothing(plan: Plans, state_home: Path) -> None:
+    def lost(host: HostPlan) -> HostResult:
+        error = {"kind": "unreachable", "message": f"{host.host}: the connection was lost."}
+        return all_applied(host).model_copy(
+            update={"error": HostError.model_validate(error), "results": all_applied(host).results[:1], "after": None}
+        )
+
+    apply(plan("docker_fleet"), Fleet(lost))
+    assert [one["outcome"] for one in record(state_home)["results"][0]["results"]] == ["applied", "unreported"]
 
 
 def test_a_run_that_cannot_be_recorded_changes_nothing(plan: Plans, state_home: Path) -> None:

@@ -10,6 +10,13 @@ from typing import Any
 import jsonschema
 import pytest
 
+from remediator.access import Access
+from remediator.errand_run import Errands
+from remediator.errors import UsageError
+from remediator.exit_codes import ExitCode
+from remediator.own_records import OpenTransaction
+from remediator.recovery import question
+from remediator.standing import Standing
 from remediator.views.documents import json_schema
 from tests.unit import stand_in
 
@@ -81,6 +88,33 @@ def test_what_was_interrupted_is_shown_asked_about_and_put_back(tmp_path: Path, 
     assert record["results"][0]["results"][0]["outcome"] == "rolled_back"
 
 
+def test_what_rolling_back_restarts_is_said_before_anybody_agrees(tmp_path: Path, remediate: Remediate) -> None:
+    fleet(tmp_path, {"web1": {"open": [{**OPEN, "restarts": ["docker.service"]}]}})
+    unasked = remediate("recover", "-i", "hosts.ini")
+    assert "rolling it back restarts docker.service" in unasked.stdout
+    standings = [
+        Standing("web1", interrupted=(OpenTransaction(run=RUN, group="docker", restarts=("docker.service",)),))
+    ]
+    asked = question(standings, [])
+    assert asked == "Roll back 1 interrupted transaction on 1 host (restarts docker.service on 1 host)?"
+
+
+def test_answers_are_shown_even_where_the_end_of_the_run_cannot_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    said: list[str] = []
+    with Errands("purge", Access(sources=("hosts.ini",)), "") as run:
+        run.path.unlink()
+        run.path.parent.rmdir()
+        run.path.parent.write_text("")  # no directory any more
+        run.ended([], ExitCode.DONE)
+    assert run.final_code(ExitCode.FAILED, said.append) == ExitCode.USAGE
+    assert len(said) == 1
+    with pytest.raises(UsageError), Errands("purge", Access(sources=("hosts.ini",)), ""):
+        raise AssertionError("a run that cannot be recorded is not begun")
+
+
 def test_a_broken_host_is_shown_first_and_released_only_by_its_own_name(tmp_path: Path, remediate: Remediate) -> None:
     fleet(tmp_path, {"web1": {}, "web2": {"broken": BROKEN}, "web3": {"broken": BROKEN}})
 
@@ -98,6 +132,19 @@ def test_a_broken_host_is_shown_first_and_released_only_by_its_own_name(tmp_path
     assert [hosts[name]["released"] for name in ("web1", "web2", "web3")] == [False, True, False]
     assert order(tmp_path, "web2")["release"] is True
     assert "recover" not in stand_in.told(tmp_path, "web3")
+
+
+def test_what_the_host_says_of_its_release_is_what_is_told(tmp_path: Path, remediate: Remediate) -> None:
+    fleet(tmp_path, {"web1": {"open": [OPEN], "broken": BROKEN}})
+    answers(tmp_path, "web1", recovered=[{**PUT_BACK, "outcome": "broken"}], released=False)
+    kept = remediate("recover", "-i", "hosts.ini", "--release", "web1", "--yes")
+    assert kept.returncode == 3
+    assert "web1  is BROKEN: once a person has repaired it, --release web1" in kept.stdout
+    assert records(tmp_path)[0]["results"][0]["notes"] == [f"docker of run {RUN} ended broken"]
+
+    answers(tmp_path, "web1", recovered=[{**PUT_BACK, "outcome": "broken"}], released=True)
+    freed = remediate("recover", "-i", "hosts.ini", "--release", "web1", "--yes")
+    assert "web1  released: changes can be made there again" in freed.stdout
 
 
 @pytest.mark.parametrize(

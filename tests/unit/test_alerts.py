@@ -27,11 +27,12 @@ def said(**state: Any) -> list[tuple[str, str]]:
     return [(alert.kind, alert.text) for alert in alerts_of("web1", OwnState.model_validate(state))]
 
 
-def planned(**state: Any) -> HostPlan:
+def planned(policy: dict[str, Any] | None = None, asks: bool = True, **state: Any) -> HostPlan:
     """A host with one safe drift."""
     seen = parse_observation("web1", json.dumps({**stand_in.observation(0o666), "state": state}).encode())
     catalogue = load_catalogue().select(controls=[stand_in.MODE])
-    return decide("web1", seen, catalogue, Policy(frozenset({"guarded"})), catalogue.defaults, Surroundings(NOW))
+    variables = {**catalogue.defaults, "remediator_policy": policy or {}}
+    return decide("web1", seen, catalogue, Policy(frozenset({"guarded"}), asks=asks), variables, Surroundings(NOW))
 
 
 def test_a_host_that_was_left_in_order_says_nothing() -> None:
@@ -47,6 +48,38 @@ def test_an_interrupted_transaction_is_named_with_who_when_and_what_ends_it() ->
         f"run {RUN} by ann@c was interrupted in transaction docker, begun 2023-11-14 22:13:20 UTC: the next apply, "
         "or `remediate recover -i INVENTORY -l web1`, rolls it back"
     )
+
+
+def test_what_rolling_back_restarts_is_named_and_an_apply_that_somebody_approves_may_do_it() -> None:
+    restarting = {**OPEN, "restarts": ["docker.service"]}
+    plan = planned(open=[restarting])
+    (alert,) = plan.alerts
+    assert alert.text.endswith("or `remediate recover`, rolls it back, which restarts docker.service")
+    assert plan.transactions
+    assert plan.restarts == ("docker.service",)
+
+
+@pytest.mark.parametrize(
+    ("policy", "asks"),
+    [
+        ({"restarts": "never"}, True),
+        ({"restarts": "window", "window": "03:00-03:01"}, True),
+        ({"restarts": "ask"}, False),
+        ({"restarts": "always", "before_restart": [["/usr/bin/drain"]]}, True),
+    ],
+)
+def test_a_host_whose_restart_is_not_permitted_now_is_recovered_only_when_somebody_says_so(
+    policy: dict[str, Any], asks: bool
+) -> None:
+    plan = planned(policy, asks, open=[{**OPEN, "restarts": ["docker.service"]}])
+    assert (plan.transactions, len(plan.held)) == ((), 1)
+    assert plan.verdicts[0].release == (
+        "remediate recover -i INVENTORY -l web1 (an interrupted transaction must be rolled back first, which restarts "
+        "docker.service)"
+    )
+    assert planned(policy, asks, open=[OPEN]).transactions, "rolling back what restarts nothing needs nobody's word"
+    holder = {"run": RUN, "who": "ann@c", "started": 1}
+    assert planned(policy, asks, open=[{**OPEN, "restarts": ["docker.service"]}], holder=holder).transactions
 
 
 def test_a_run_that_still_goes_on_is_no_interruption() -> None:

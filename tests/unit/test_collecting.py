@@ -77,9 +77,9 @@ def test_a_record_of_other_content_is_not_taken_for_this_transactions() -> None:
 
 def test_what_still_goes_on_or_was_cut_short_there_is_unreported_and_says_what_to_do() -> None:
     found, reason = outcome(cut_off(lambda digest: {"running": True})[0])
-    assert (found, "remediate check -l web1" in reason) == ("unreported", True)
+    assert (found, "remediate check -i INVENTORY -l web1" in reason) == ("unreported", True)
     found, reason = outcome(cut_off(lambda digest: {"open": ["files"]})[0])
-    assert (found, "remediate recover -l web1" in reason) == ("unreported", True)
+    assert (found, "remediate recover -i INVENTORY -l web1" in reason) == ("unreported", True)
 
 
 def test_a_host_that_stays_out_of_reach_is_tried_for_a_minute_and_a_half() -> None:

@@ -30,6 +30,11 @@ def test_the_host_is_told_what_its_policy_says_of_healing_and_keeping() -> None:
     assert document["transactions"][0]["digest"] == WANTED.digest
 
 
+def test_a_host_that_only_makes_keys_is_not_told_to_forget_anything() -> None:
+    document = json.loads(commit_request("web1", [WANTED], ORDER, None))
+    assert (document["roots"], "keep" in document) == ([], False)
+
+
 def test_what_was_found_interrupted_is_told_beside_the_results_harmlessly() -> None:
     found = {"run": "01OLD", "group": "docker", "outcome": "rolled_back", "reason": "it was \x1b[2Jinterrupted\n"}
     committed = read_commit("web1", answer(recovered=[found]), (WANTED,), ORDER.run)

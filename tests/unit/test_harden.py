@@ -16,7 +16,7 @@ from remediator.catalogue import load_catalogue
 from remediator.commit_documents import Order, read_commit
 from remediator.errors import HostError, UsageError
 from remediator.harden import Target, apply, apply_for_driver, preview
-from remediator.plan import Action, Change, HostPlan, HostResult, State, Transaction, TransactionResult
+from remediator.plan import Action, Alert, Change, HostPlan, HostResult, State, Transaction, TransactionResult
 from remediator.policy import Policy
 from remediator.session import Session, SessionDirectory
 from tests.unit import stand_in
@@ -254,6 +254,52 @@ def test_only_outcomes_that_must_stop_a_rollout_fail_the_task() -> None:
     }
 
     assert {outcome for outcome, fails in failing.items() if fails} == {"rolled_back", "unreported", "broken"}
+
+
+ALERTS = (
+    Alert(kind="broken", text="docker of run X was put back"),
+    Alert(kind="open", text="run Y was interrupted"),
+    Alert(kind="refused", text="files: its record cannot be used"),
+    Alert(kind="recovered", text="docker of run Z ended rolled back"),
+)
+
+
+def test_a_bare_check_warns_of_what_every_preview_says_first() -> None:
+    told = preview_result(HostPlan(host="web1", alerts=ALERTS))
+    assert told["warnings"] == [f"web1: {alert.text}" for alert in ALERTS]
+    assert "failed" not in told
+    assert "warnings" not in preview_result(HostPlan(host="web1"))
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_a_bare_apply_does_not_end_green_on_a_host_that_nothing_was_done_to(alert: Alert) -> None:
+    plan = HostPlan(host="web1", alerts=(alert,))
+    told = applied_result(plan, HostResult(host="web1", after=plan))
+    if alert.kind == "recovered":
+        assert (told["warnings"], "failed" in told) == ([f"web1: {alert.text}"], False)
+    else:
+        assert (told["failed"], told["msg"]) == (True, f"web1: {alert.text}")
+
+
+def test_a_bare_apply_that_recovered_the_host_itself_says_so_and_is_no_failure() -> None:
+    plan = HostPlan(host="web1", alerts=ALERTS[1:2])
+    note = "before this, docker of run Y ended rolled back: it was interrupted"
+    told = applied_result(plan, HostResult(host="web1", after=HostPlan(host="web1"), notes=(note,)))
+    assert ("failed" in told, told["warnings"]) == (False, [f"web1: {note}"])
+
+
+def test_a_restart_by_rolling_back_that_the_preview_did_not_show_makes_the_host_stale(tmp_path: Path) -> None:
+    opened = {"run": ORDER.run, "group": "docker", "restarts": ["docker.service"]}
+    approved = preview(target(never, 0o666))
+    host = target(never, 0o666)
+
+    def interrupted(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+        return json.dumps({**json.loads(host.exchange(program, request)), "state": {"open": [opened]}}).encode()
+
+    result = driven(tmp_path, approved, replace(host, exchange=interrupted))
+
+    assert [r.outcome for r in result.results] == ["stale"]
+    assert "restarts docker.service" in result.results[0].reason
 
 
 def test_a_session_that_others_can_write_is_not_followed(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     made.add("bare", commit="refused")
     made.add("dead", commit="dies")
     made.add("user", before=host_seen(None, uid=1000))
+    opened = {"run": RUN, "group": "docker", "restarts": ["docker.service"]}
+    made.add("halfway", before={**host_seen(None), "state": {"open": [opened]}})
     made.add("storage", before=host_seen(None, docker=False))
     made.add("own", variables="docker_tls_cert_file=/srv/own.pem")
     made.add("twin1", variables="docker_tls_names='[\"shared.example\"]'")
@@ -230,6 +232,7 @@ def test_a_certificate_that_is_of_no_use_any_more_is_renewed_and_the_reason_is_t
         ("twin2", "request", "shares the name shared.example with twin1"),
         ("late", "request", "elsewhere (which holds a certificate for it)"),
         ("odd", "usage", "docker_tls_names"),
+        ("halfway", "open", "remediate recover -i INVENTORY -l halfway"),
     ],
 )
 def test_a_host_that_fails_is_told_with_its_reason_and_gets_nothing(
@@ -248,6 +251,13 @@ def test_a_host_that_can_get_no_certificate_is_not_even_asked(
     fleet: Fleet, issued: dict[str, IssuedHost], name: str
 ) -> None:
     assert told(fleet, name) == []
+
+
+def test_making_a_key_does_not_restart_in_passing_what_was_interrupted(
+    fleet: Fleet, issued: dict[str, IssuedHost]
+) -> None:
+    assert issued["halfway"].result == "failed"
+    assert "commit" not in told(fleet, "halfway")
 
 
 @pytest.mark.parametrize(("name", "why"), [("storage", "not installed"), ("own", "docker_tls_cert_file")])
@@ -319,6 +329,7 @@ def test_what_contact_lost_after_the_key_was_made_is_an_error_and_no_answer(tmp_
     assert isinstance(answer, HostError)
     assert (answer.kind, str(answer)) == ("unreachable", "web1: gone")
     assert asked[1] == b'{"asked": 1}'
+    assert "keep" not in json.loads(asked[0]), "whoever only makes keys removes no old record"
 
 
 _NAMESPACE = """

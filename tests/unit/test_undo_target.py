@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from remediator.ansible_result import with_refusals
 from remediator.catalogue import load_catalogue
+from remediator.errors import HostError
 from remediator.harden import Order, UndoTarget, apply, apply_for_driver, preview
 from remediator.observation import Observation
+from remediator.own_records import OwnState
 from remediator.plan import HostPlan, HostResult, Undo
 from remediator.policy import Policy
 from remediator.session import Session, SessionDirectory
@@ -105,3 +110,16 @@ def test_nothing_is_committed_where_there_is_nothing_to_take_back() -> None:
     before = host(record(written(held="before")), files={CONFIG: facts(b"before\n", 0o600), **kept()})
     plan, result = apply(target(never, before), ORDER)
     assert (plan.transactions, result.results) == ((), ())
+
+
+def test_a_host_whose_interrupted_restart_nobody_may_make_now_is_not_rolled_back_in_passing(tmp_path: Path) -> None:
+    opened = {"run": ORDER.run, "group": "docker", "restarts": ["docker.service"]}
+    interrupted = left().model_copy(update={"state": OwnState.model_validate({"open": [opened]})})
+    unasked = replace(target(never, interrupted), policy=Policy(asks=False))
+    with pytest.raises(HostError, match=r"remediate recover -i INVENTORY -l web1 .*restarts docker.service"):
+        preview(unasked)
+
+    never_restarts = replace(target(never, interrupted), variables={"remediator_policy": {"restarts": "never"}})
+    result = driven(tmp_path, preview(target(never, left())), never_restarts)
+    assert result.error is not None
+    assert (result.error.kind, result.results) == ("open", ())

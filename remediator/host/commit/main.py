@@ -62,7 +62,7 @@ def make_ready() -> None:
 
 
 def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[str, Any]:
-    """Recovers what was interrupted, then commits."""
+    """Recovers what was interrupted, then commits. Old records go only where the request says how many to keep."""
     refuse_closed(request)
     recovered = recover_interrupted(False)
     refuse_broken()
@@ -70,16 +70,21 @@ def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[
         if item.result.outcome == "broken":  # its mark could not be put up
             raise ProgramError("broken", item.result.reason)
     results = commit_all(request, body)
-    prune(request.keep_count, request.keep_days)
+    if request.keep is not None:
+        prune(*request.keep)
     return answer_of(results, recovered)
 
 
 def do_recover(_request: Request, document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
-    """Recovers what was interrupted; with `release`, takes the mark of a broken host away."""
+    """Recovers what was interrupted; with `release`, takes the mark of a broken host away.
+
+    Not where recovering ended broken just now: whoever releases the host has not seen that yet.
+    """
     release = document.get("release") is True
     recovered = recover_interrupted(False, release)
+    broken = any(item.result.outcome == "broken" for item in recovered)
     try:
-        released = release and release_broken()
+        released = release and not broken and release_broken()
     except OSError as error:
         raise ProgramError("state", system_error("broken.json", error))
     return dict(answer_of([], recovered), released=released)

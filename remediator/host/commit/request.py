@@ -16,9 +16,6 @@ ADDRESS = re.compile(r"^(?:[A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?
 SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
 GROUP_NAME = re.compile(r"^[a-z0-9-]{1,64}\Z")
 RUN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\Z")
-# How many ended transactions a host keeps, and for how many days, where the request does not say.
-KEEP_COUNT = 20
-KEEP_DAYS = 90
 # How many seconds a service must have been well after a restart, where the request does not say.
 HEALTHY_SECONDS = 15
 MOST_HEALTHY_SECONDS = 600
@@ -175,7 +172,8 @@ class Request(NamedTuple):
     """What one host is asked to do, for whom and why.
 
     `secret` is the private key (PEM) that came beside it, if any; `undoes` is the run that this one takes back, empty
-    for most; `healthy_seconds` is how long a service that was restarted must have been well before its change counts.
+    for most; `healthy_seconds` is how long a service that was restarted must have been well before its change counts;
+    `keep` is how many ended transactions the host keeps, and for how many days, None for all.
     """
 
     run: str
@@ -185,8 +183,7 @@ class Request(NamedTuple):
     roots: Tuple[str, ...]
     transactions: Tuple[Transaction, ...]
     secret: bytes
-    keep_count: int
-    keep_days: int
+    keep: Optional[Tuple[int, int]]
     undoes: str
     healthy_seconds: int
 
@@ -208,7 +205,7 @@ def parse_request(document: Dict[str, Any], secret: bytes) -> Request:
     parsed = tuple(parse_transaction(item) for item in transactions)
     keep = parse_keep(document.get("keep"))
     healthy = healthy_seconds(document.get("healthy_seconds"))
-    return Request(run, host, who, reason, tuple(roots), parsed, secret, *keep, undoes, healthy)
+    return Request(run, host, who, reason, tuple(roots), parsed, secret, keep, undoes, healthy)
 
 
 def healthy_seconds(value: Any) -> int:
@@ -220,10 +217,10 @@ def healthy_seconds(value: Any) -> int:
     return value
 
 
-def parse_keep(document: Any) -> Tuple[int, int]:
-    """How many ended transactions are kept, and for how many days. Raises ProgramError."""
+def parse_keep(document: Any) -> Optional[Tuple[int, int]]:
+    """How many ended transactions are kept, and for how many days; None: all. Raises ProgramError."""
     if document is None:
-        return KEEP_COUNT, KEEP_DAYS
+        return None
     if not isinstance(document, dict) or set(document) != {"count", "days"}:
         raise bad_request("keep must say count and days")
     return parse_number(document["count"]), parse_number(document["days"])

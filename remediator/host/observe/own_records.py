@@ -22,6 +22,7 @@ MAX_OWN_NAMES = 100000
 MAX_OWN_RECORDS = 200
 MAX_OWN_DOCUMENT = 1048576
 MAX_OWN_TEXT = 1000
+MAX_OWN_UNITS = 100
 # Of /proc/locks: `3: FLOCK  ADVISORY  WRITE 812 00:2e:1843 0 EOF`.
 HELD_LOCK = pattern(r"^\d+: FLOCK .* (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
 
@@ -117,14 +118,26 @@ def own_number(value: "Any") -> "int | None":
 
 
 def open_transaction_facts(name: "str") -> "dict[str, Any]":
-    """Who began an open transaction, and when; `problem` says why that is not known."""
+    """Who began an open transaction, when, and what rolling it back restarts; `problem` says why that is not known."""
     run, group = name.split(".", 1)
-    facts: "dict[str, Any]" = {"run": run, "group": group, "who": "", "started": None, "problem": ""}
+    facts: "dict[str, Any]" = {"run": run, "group": group, "who": "", "started": None, "restarts": [], "problem": ""}
     try:
         document = own_document(own_path(name, "journal.json"))
     except UnreadableError as error:
         return dict(facts, problem=str(error))
-    return dict(facts, who=own_text(document.get("who")), started=own_number(document.get("started")))
+    told = {"who": own_text(document.get("who")), "started": own_number(document.get("started"))}
+    return dict(facts, restarts=restarts_again(name, document), **told)
+
+
+def restarts_again(name: "str", document: "dict[str, Any]") -> "list[str]":
+    """The units that are restarted when that open transaction is rolled back; none where none had read its change."""
+    begun = lstat_own(own_path(name, "activating")) is not None
+    if not begun and document.get("boot_id") == text_of(read_proc("/proc/sys/kernel/random/boot_id", 64)).strip():
+        return []
+    steps = document.get("activation")
+    steps = [step for step in steps[:MAX_OWN_UNITS] if isinstance(step, dict)] if isinstance(steps, list) else []
+    units = [own_text(step.get("unit")) for step in steps if step.get("do") == "restart"]
+    return list(dict.fromkeys(unit for unit in units if unit))
 
 
 def own_broken() -> "dict[str, Any] | None":

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from remediator.host.commit.journal import ACTIVATING
 from remediator.host.observe import own_records, own_transactions
 from remediator.own_records import OwnState, OwnTransactions
 from tests.unit.host.own_journal import FIRST, SECOND, SECRET, document, put, state
@@ -57,6 +58,27 @@ def test_a_transaction_that_never_ended_is_open_and_one_that_was_only_not_tidied
         (f"{SECOND}.docker", True),
         (f"{FIRST}.files", False),
     ]
+
+
+def test_an_open_transaction_names_what_rolling_it_back_restarts_once_its_activation_had_begun(top: Path) -> None:
+    steps: list[Any] = [
+        {"do": "daemon_reload"},
+        {"do": "restart", "unit": "docker.service"},
+        {"do": "restart", "unit": "docker.service"},
+        {"do": "reload", "unit": "containerd.service"},
+        {"do": "restart", "unit": 7},
+        "restart",
+    ]
+    this_boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    place = put(top, document(FIRST, "docker", activation=steps, boot_id=this_boot), "journal.json")
+    assert [each.restarts for each in light().open] == [()]
+    (place / ACTIVATING.decode()).touch()
+    assert [each.restarts for each in light().open] == [("docker.service",)]
+    (place / ACTIVATING.decode()).unlink()
+    put(top, document(FIRST, "docker", activation=steps, boot_id="another"), "journal.json")
+    assert [each.restarts for each in light().open] == [("docker.service",)]
+    put(top, document(FIRST, "docker", activation={"do": "restart"}, boot_id="another"), "journal.json")
+    assert [each.restarts for each in light().open] == [()]
 
 
 def test_the_newest_transaction_is_the_one_of_the_newest_run_that_ended_last(top: Path) -> None:

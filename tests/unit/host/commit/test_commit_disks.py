@@ -148,6 +148,7 @@ def test_a_person_who_releases_a_host_ends_what_cannot_be_put_back(host: CommitH
     first = host.files / "first"
     host.run(between(host, f'subprocess.run(["chattr", "+i", {str(first)!r}], check=True); sys.exit("no")'))
     assert host.recover(release=True)["recovered"][0]["outcome"] == "broken"
+    assert host.recover(release=True)["released"] is True
     assert not list(host.state.glob("transactions/*/journal.json"))
     subprocess.run(["chattr", "-i", str(first)], check=True)
     assert host.run(transaction(write(first, b"newer")))[0]["outcome"] == "applied"

@@ -165,10 +165,12 @@ def test_age_prunes_what_is_not_needed_any_more(host: CommitHost) -> None:
         host.run(transaction(write(path, b"%d" % number)))
     for record in (host.state / "transactions").glob("*/record.json"):
         document = json.loads(record.read_text())
-        document["ended"] -= 10 * 86400 - (int(document["run"] > "") and 0)
+        document["ended"] -= 400 * 86400
         record.write_text(json.dumps(document))
-    host.run(transaction(write(path, b"4")), keep={"count": 20, "days": 5})
-    assert [backup.read_bytes() for _, backup in paired(host)] == [b"0", b"3"]
+    host.run(transaction(write(path, b"4")))
+    assert len(backups(host)) == 4, "a request that does not say how many to keep removes none"
+    host.run(transaction(write(path, b"5")), keep={"count": 20, "days": 5})
+    assert [backup.read_bytes() for _, backup in paired(host)] == [b"0", b"3", b"4"]
 
 
 def paired(host: CommitHost) -> list[tuple[dict[str, Any], Path]]:

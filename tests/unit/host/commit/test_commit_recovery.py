@@ -126,6 +126,20 @@ def test_a_service_that_is_not_well_with_its_old_bytes_leaves_the_host_broken_un
     assert host.run(transaction(chmod(config, 0o600)))[0]["outcome"] == "applied"
 
 
+def test_a_release_that_itself_ends_broken_releases_nothing_and_the_next_one_does(
+    host: CommitHost, config: Path
+) -> None:
+    interrupt(host, changed(config, host.file("other", mode=0o666)))
+    (host.base / "on_restart").write_text('sys.exit("no")')
+    answer = host.recover(release=True)
+    assert ([item["outcome"] for item in answer["recovered"]], answer["released"]) == (["broken"], False)
+    refused = host.start(host.request(transaction(chmod(config, 0o600)))).answer()
+    assert refused["error"]["kind"] == "broken"
+    answer = host.recover(release=True)
+    assert (answer["recovered"], answer["released"]) == ([], True)
+    assert host.run(transaction(chmod(config, 0o600)))[0]["outcome"] == "applied"
+
+
 def test_a_boot_unit_is_there_while_a_journal_is_open_and_recovers_before_anything_starts(
     host: CommitHost, config: Path
 ) -> None:
