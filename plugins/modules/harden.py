@@ -130,7 +130,8 @@ outcomes:
     outcome:
       description: >-
         One of V(applied), V(rolled_back), V(stale), V(held), V(refused), V(unreported) and V(broken). The task fails
-        for V(rolled_back), V(broken) and V(unreported).
+        for V(rolled_back), V(broken) and V(unreported), and outside of check mode on a host that is broken or still
+        interrupted from before, of which check mode warns.
       type: str
     reason:
       description: Why, in one sentence.
