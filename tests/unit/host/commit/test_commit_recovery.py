@@ -155,7 +155,7 @@ def at_boot(host: CommitHost, setup: str) -> None:
     from tests.unit.host.commit.host import _NAMESPACE
 
     program = f"{sys.executable} -I -B /var/lib/remediator/recover.py"
-    script = _NAMESPACE.format(base=host.base, setup=setup, user="", command=f"'{program}'")
+    script = _NAMESPACE.format(base=host.base, setup=setup, under="", user="", command=f"'{program}'")
     subprocess.run(["unshare", "--mount", "/bin/sh", "-c", script], check=True, capture_output=True, timeout=60)
 
 
