@@ -10,9 +10,14 @@ from remediator.plan import Alert
 from remediator.text import one_line
 
 
+def recovery_of(host: str) -> str:
+    """The call that puts back what was interrupted on a host."""
+    return f"remediate recover -i INVENTORY -l {host}"
+
+
 def release_of(host: str) -> str:
     """The call that lets a broken host be changed again."""
-    return f"remediate recover --release {host}"
+    return f"remediate recover -i INVENTORY --release {host}"
 
 
 def alerts_of(host: str, state: OwnState | None) -> tuple[Alert, ...]:
@@ -41,7 +46,7 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, ...]]:
         yield (
             "open",
             f"run {each.run} by {each.who or '?'} was interrupted in transaction {each.group}, begun"
-            f"{_at(each.started)}{why}: {_end(each.restarts)}",
+            f"{_at(each.started)}{why}: {_end(host, each.restarts)}",
             *each.restarts,
         )
     if holder is not None:
@@ -61,17 +66,17 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, ...]]:
         yield "unseen", f"whether a change was interrupted here is not known: {state.error}"
 
 
-def _end(restarts: tuple[str, ...]) -> str:
+def _end(host: str, restarts: tuple[str, ...]) -> str:
     """What ends an interrupted transaction."""
+    call = f"`{recovery_of(host)}`"
     if not restarts:
-        return "the next apply, or `remediate recover`, rolls it back"
-    units = ", ".join(restarts)
-    return f"the next apply that may do so, or `remediate recover`, rolls it back, which restarts {units}"
+        return f"the next apply, or {call}, rolls it back"
+    return f"the next apply that may do so, or {call}, rolls it back, which restarts {', '.join(restarts)}"
 
 
-def moment(seconds: int | None) -> str:
-    """A time by a host's clock, in UTC; a question mark where there is none."""
-    return "?" if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+def moment(seconds: int | None, untold: str = "?") -> str:
+    """A time by a host's clock, in UTC, as people read it; `untold` where there is none."""
+    return untold if seconds is None else f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _at(seconds: int | None) -> str:

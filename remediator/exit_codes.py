@@ -71,22 +71,33 @@ def of_check(plan: Plan, threshold: Threshold) -> ExitCode:
 
 def of_apply(plan: Plan, results: Mapping[str, HostResult], threshold: Threshold) -> ExitCode:
     """The code of an apply: of the answers, and of the verdicts as last seen on every host of the plan."""
+    return first_that_applies(
+        code for host in plan.hosts for code in _of_applied(host, plan, results.get(host.host), threshold)
+    )
+
+
+def troubled(plan: Plan, results: Mapping[str, HostResult]) -> tuple[str, ...]:
+    """The hosts for which a rollback does not end with 0: not all of what was asked for is as it was before."""
+    return tuple(
+        host.host
+        for host in plan.hosts
+        if first_that_applies(_of_applied(host, plan, results.get(host.host), Threshold())) != ExitCode.DONE
+    )
+
+
+def _of_applied(host: HostPlan, plan: Plan, result: HostResult | None, threshold: Threshold) -> list[ExitCode]:
+    """The codes of one host of an apply."""
     codes: list[ExitCode] = []
-    for host in plan.hosts:
-        if plan.undo is not None and (host.held or any(alert.kind == "refused" for alert in host.alerts)):
-            codes.append(ExitCode.FAILED)  # something of the run is not taken back
-        result = results.get(host.host)
-        if result is None:
-            codes += _of_host(host, threshold, after_apply=True)
-            continue
-        codes += _of_error(result.error)
-        codes += [_OF_OUTCOME[answer.outcome] for answer in result.results]
-        codes += [ExitCode.FAILED] if result.contradicted or result.left_undone else []
-        if result.after is None:
-            codes.append(ExitCode.FAILED)  # nobody has seen what the host is now
-        else:
-            codes += _of_host(result.after, threshold, after_apply=True)
-    return first_that_applies(codes)
+    if plan.undo is not None and (host.held or any(alert.kind == "refused" for alert in host.alerts)):
+        codes.append(ExitCode.FAILED)  # something of the run is not taken back
+    if result is None:
+        return [*codes, *_of_host(host, threshold, after_apply=True)]
+    codes += _of_error(result.error)
+    codes += [_OF_OUTCOME[answer.outcome] for answer in result.results]
+    codes += [ExitCode.FAILED] if result.contradicted or result.left_undone else []
+    if result.after is None:
+        return [*codes, ExitCode.FAILED]  # nobody has seen what the host is now
+    return [*codes, *_of_host(result.after, threshold, after_apply=True)]
 
 
 _OF_OUTCOME = {

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from remediator.access import Access
     from remediator.inventory import Inventory
 
+STATE_DIRECTORY = "/var/lib/remediator"
 NEEDS = Needs(sections=frozenset(("transactions",)))
 
 
@@ -50,15 +51,24 @@ def held_by(host: str, seen: Observation | HostError) -> HeldTransactions:
     """What one host holds, by what it answered."""
     if isinstance(seen, HostError):
         return HeldTransactions(host, PlanError(kind=seen.kind, message=one_line(str(seen), 1000)))
-    known = seen.transactions
-    if known is None or known.error is not None:
-        why = known.error if known is not None else "it did not answer for its journal"
-        remedy = "" if seen.host.uid == 0 else " Give -b (--become), or set ansible_become for it."
-        kind = "become" if remedy else "state"
-        return HeldTransactions(host, PlanError(kind=kind, message=one_line(f"{host}: {why}.{remedy}", 1000)))
+    error, known = unseen(host, seen), seen.transactions
+    if error is not None or known is None:
+        return HeldTransactions(host, error)
     records = sorted(known.records, key=lambda record: not record.open)  # stable: the newest stay first
     holder = seen.state.holder if seen.state is not None else None
     return HeldTransactions(host, None, known.broken, holder, tuple(records))
+
+
+def unseen(host: str, seen: Observation) -> PlanError | None:
+    """Why it is not known what `host` holds, and what to do about it; None where it is."""
+    known = seen.transactions
+    if known is not None and known.error is None:
+        return None
+    why = known.error if known is not None else "it did not answer for its journal"
+    kind, remedy = "become", "Give -b (--become), or set ansible_become for it."
+    if seen.host.uid == 0:
+        kind, remedy = "state", f"Look at {STATE_DIRECTORY} on the host: it must be root's alone and whole."
+    return PlanError(kind=kind, message=one_line(f"{host}: its journal could not be looked at ({why}). {remedy}", 1000))
 
 
 def exit_code(fleet: Iterable[HeldTransactions]) -> ExitCode:

@@ -6,6 +6,7 @@ neither the other records nor the host's verdicts with it. Times are Unix second
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -13,6 +14,10 @@ from pydantic import BeforeValidator, Field, ValidationError
 from remediator.host_values import HostDocument, HostText
 
 TRANSACTIONS = "/var/lib/remediator/transactions"
+
+# Of all records together; a fleet's largest apply makes some hundreds. The rest is a fact, and nothing to compute with.
+_MOST_ENTRIES = 20_000
+_TOO_MANY = "its entries were left out: this host holds more than is looked at"
 
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 # What a clock cannot have shown is no time.
@@ -167,10 +172,10 @@ class RecordedTransaction(HostDocument):
 
 def _records(value: Any) -> Any:
     """Each record on its own: one that is malformed becomes its problem, one without a name is left out."""
-    if not isinstance(value, list):
+    if not isinstance(value, list | tuple):
         return value
     found: list[RecordedTransaction] = []
-    for item in value[:200]:
+    for item in _within_bounds(value[:200]):
         try:
             found.append(RecordedTransaction.model_validate(item))
         except ValidationError:
@@ -182,6 +187,19 @@ def _records(value: Any) -> Any:
             except ValidationError:
                 continue
     return tuple(found)
+
+
+def _within_bounds(items: Iterable[Any]) -> Iterator[Any]:
+    """The records, without their entries where the others already hold as many as are looked at."""
+    room = _MOST_ENTRIES
+    for item in items:
+        entries = item.get("entries") if isinstance(item, dict) else None
+        number = len(entries) if isinstance(entries, list | tuple) else 0
+        if number <= room:
+            room -= number
+            yield item
+        else:
+            yield {**item, "entries": [], "problem": _TOO_MANY}
 
 
 class OwnTransactions(HostDocument):

@@ -112,10 +112,6 @@ class Policy:
         )
 
 
-def _is_number(value: object, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-
-
 def _names(host: str, word: str, catalogue: Catalogue) -> set[str]:
     return {word} if word == "guarded" or word in catalogue.all_roles else _ids(host, word, catalogue)
 

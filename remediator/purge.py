@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from remediator.alerts import recovery_of, release_of
 from remediator.errand import Errand
 from remediator.errors import HostError
 from remediator.exit_codes import ExitCode, first_that_applies
@@ -52,9 +53,9 @@ def refusal(host: Standing) -> str:
     """Why a host cannot be purged; empty where it can."""
     if host.interrupted:
         first = host.interrupted[0]
-        return f"{first.group} of run {first.run} was interrupted: `remediate recover` first, then purge"
+        return f"{first.group} of run {first.run} was interrupted: `{recovery_of(host.host)}` first, then purge"
     if host.broken is not None:
-        return f"it is broken ({host.broken.reason}): repair it, `remediate recover --release {host.host}`, then purge"
+        return f"it is broken ({host.broken.reason}): repair it, `{release_of(host.host)}`, then purge"
     if host.holder is not None:
         return f"run {host.holder.run} by {host.holder.who} is changing it: wait for that to end"
     return ""

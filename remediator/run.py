@@ -276,6 +276,7 @@ def _record(prospect: Prospect, approach: Approach) -> RunRecord:
 
     return history.RunRecord(
         run=history.new_ulid(),
+        verb="apply" if prospect.plan.undo is None else "rollback",
         version=version(),
         started=_now(),
         who=who(),

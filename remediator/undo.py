@@ -5,27 +5,27 @@ The same composition is made for the preview and again on the way to the commit,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
 
 from remediator.alerts import alerts_of
 from remediator.decide import with_hooks
+from remediator.held import unseen
 from remediator.observation import Observation
 from remediator.overlay import Overlay
 from remediator.own_records import OwnTransactions, RecordedTransaction
-from remediator.plan import Alert, HostError, HostPlan, Step, Transaction, Undo
+from remediator.plan import Alert, HostPlan, Step, Transaction, Undo
 from remediator.policy import Policy
 from remediator.request import Needs
 from remediator.restart_holds import holds
 from remediator.surroundings import Surroundings
 from remediator.text import one_line
 from remediator.transactions import group_order, health_probes, impact_of
+from remediator.undo_past import Past
 from remediator.undo_paths import Look, Piece, path_pieces, stage_access
 from remediator.undo_rules import rules_piece
 
 _SECTIONS = ("transactions", "docker", "audit")
-_BECOME = "Give -b (--become), or set ansible_become for it"
 
 
 def undo_needs(run: str) -> Needs:
@@ -40,18 +40,15 @@ def take_back(host: str, seen: Observation, undo: Undo, policy: Policy, now: dat
     `policy` is the host's own: where commit may write, and when it may restart what. Raises nothing, whatever the host
     said.
     """
-    known = seen.transactions
-    if known is None or known.error is not None:
-        why = known.error if known is not None else "it did not answer for its journal"
-        remedy = "" if seen.host.uid == 0 else f". {_BECOME}"
-        message = one_line(f"{host}: what was changed there is not known ({why}){remedy}", 1000)
-        return HostPlan(host=host, error=HostError(kind="become" if remedy else "state", message=message))
+    error, known = unseen(host, seen), seen.transactions
+    if error is not None or known is None:
+        return HostPlan(host=host, error=error)
     alerts: list[Alert] = []
     permitted: list[Transaction] = []
     held: list[Transaction] = []
-    staged = Overlay(seen)
+    past, staged = Past(seen), Overlay(seen)
     for record in _in_reverse(known, undo.run):
-        pieces, told = _pieces(record, Look(undo, policy.roots, record, staged))
+        pieces, told = _pieces(record, Look(undo, policy.roots, record, past, staged))
         alerts += told
         why = _refused_whole(record, pieces, seen, policy, now)
         if why:
@@ -109,7 +106,7 @@ def _pieces(record: RecordedTransaction, look: Look) -> tuple[list[Piece], list[
     problems = [entry.problem for entry in record.entries if entry.problem]
     alerts = [Alert(kind="refused", text=one_line(f"{record.group}: {problem}", 1000)) for problem in problems]
     pieces = [*path_pieces(look)]
-    rules = rules_piece(record, look.seen, look.undo)
+    rules = rules_piece(look)
     return ([rules, *pieces] if rules is not None else pieces), alerts
 
 
@@ -148,30 +145,3 @@ def _nothing(known: OwnTransactions, undo: Undo) -> str:
     if not entries:
         return f"run {undo.run} restarted services and changed no file: a restart cannot be taken back"
     return f"everything that run {undo.run} changed here is as it was before it"
-
-
-@dataclass(frozen=True)
-class KnownRun:
-    """One run as a fleet's journals tell it; `hosts` hold something of it."""
-
-    run: str
-    changed: bool  # something of it stands, or stood until it was taken back, beside keys in our own directory
-    undoes: str
-    hosts: tuple[str, ...]
-
-
-def known_runs(fleet: Iterable[tuple[str, OwnTransactions]]) -> list[KnownRun]:
-    """Every run that these hosts hold, newest first: a ULID sorts by its time."""
-    held: dict[str, list[tuple[str, RecordedTransaction]]] = {}
-    for host, known in fleet:
-        for record in known.records:
-            held.setdefault(record.run, []).append((host, record))
-    return [
-        KnownRun(
-            run,
-            any(record.applied and any(not entry.pair for entry in record.entries) for _, record in found),
-            next((record.undoes for _, record in found if record.undoes), ""),
-            tuple(dict.fromkeys(host for host, _ in found)),
-        )
-        for run, found in sorted(held.items(), key=lambda item: item[0].upper(), reverse=True)
-    ]

@@ -11,10 +11,11 @@ from remediator.kinds.interface import Scope
 from remediator.kinds.obstacle import access_obstacle, open_above
 from remediator.observation import FileFacts, Observation, path_is_plain
 from remediator.overlay import Overlay, unified_diff
-from remediator.own_records import RecordedEntry, RecordedState, RecordedTransaction
+from remediator.own_records import RecordedEntry, RecordedTransaction
 from remediator.plan import Action, Change, Precondition, State, Step, Undo
 from remediator.surroundings import Surroundings
 from remediator.text import one_line
+from remediator.undo_past import Past, PathRecord, has, path_records
 
 _FORCE = "--force takes it back all the same"
 _CHANGEABLE = ("missing", "file", "directory", "socket")
@@ -38,28 +39,13 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class _Recorded:
-    """One path of one transaction: what was there before its first entry, and after its last."""
-
-    entries: tuple[RecordedEntry, ...]
-    path: str
-    before: RecordedState
-    after: RecordedState
-    content: str | None
-    backup: str | None
-
-    @property
-    def controls(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(control for entry in self.entries for control in entry.controls))
-
-
-@dataclass(frozen=True)
 class Look:
     """What pieces are made from: what was asked for, the record, and the host with what is taken back before."""
 
     undo: Undo
     roots: tuple[str, ...]
     record: RecordedTransaction
+    past: Past
     staged: Overlay
 
     @property
@@ -100,7 +86,7 @@ def stage_access(staged: Overlay, pieces: Iterable[Piece]) -> None:
 
 def path_pieces(look: Look) -> Iterator[Piece]:
     """A piece for each path that is not as it was before the transaction, the last one first."""
-    for recorded in reversed(_recorded(look.record)):
+    for recorded in reversed(path_records(look.record)):
         facts = look.seen.files.get(recorded.path, FileFacts(type="unreadable", error="it was not looked at"))
         if not any(asked_for(entry, look.undo) for entry in recorded.entries) or _is_before(recorded, facts):
             continue
@@ -113,55 +99,21 @@ def path_pieces(look: Look) -> Iterator[Piece]:
         yield piece.refused(why) if why else piece
 
 
-def _recorded(record: RecordedTransaction) -> list[_Recorded]:
-    """The transaction's paths in the order in which it changed them; a path that was changed twice is one."""
-    by_path: dict[str, list[RecordedEntry]] = {}
-    for entry in record.entries:
-        if entry.path is not None and entry.before is not None and entry.after is not None:
-            by_path.setdefault(entry.path, []).append(entry)
-    found = []
-    for path, entries in by_path.items():
-        first, last = entries[0], entries[-1]
-        assert first.before is not None and last.after is not None  # noqa: S101, PT018 - chosen above
-        changing = next((entry for entry in entries if entry.content is not None), None)
-        content = changing.content if changing is not None else None
-        backup = record.backup_path(changing) if changing is not None else None
-        found.append(_Recorded(tuple(entries), path, first.before, last.after, content, backup))
-    return found
+def _is_before(recorded: PathRecord, facts: FileFacts) -> bool:
+    return recorded.content in (None, "before") and has(facts, recorded.before)
 
 
-def _is_before(recorded: _Recorded, facts: FileFacts) -> bool:
-    return recorded.content in (None, "before") and _has(facts, recorded.before)
-
-
-def _has(facts: FileFacts, state: RecordedState) -> bool:
-    """Whether type, mode and owner are those of `state`."""
-    return facts.type == state.type and (state.type == "missing" or (facts.mode, facts.uid, facts.gid) == state.access)
-
-
-def _changed_since(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
+def _changed_since(recorded: PathRecord, facts: FileFacts, look: Look) -> str:
     """Who changed the path since the run, and what; empty where it is as the run left it."""
-    if recorded.content in (None, "after") and _has(facts, recorded.after):
+    if recorded.is_as_left(facts):
         return ""
-    later = _later(recorded, facts, look)
+    later = look.past.later(recorded.path, facts, look.record.run)
     if later is not None:
         return f"run {later.run} changed it since: roll that back first, or {_FORCE}"
     return f"somebody changed it since run {look.record.run}: {_differences(recorded, facts)}; {_FORCE}"
 
 
-def _later(recorded: _Recorded, facts: FileFacts, look: Look) -> RecordedTransaction | None:
-    """The newest later transaction that left the path as it is now."""
-    known = look.seen.transactions
-    for record in known.records if known is not None else ():
-        if not record.applied or record.run.upper() <= look.record.run.upper():
-            continue
-        for other in _recorded(record):
-            if other.path == recorded.path and other.content in (None, "after") and _has(facts, other.after):
-                return record
-    return None
-
-
-def _differences(recorded: _Recorded, facts: FileFacts) -> str:
+def _differences(recorded: PathRecord, facts: FileFacts) -> str:
     """What is not as the run left it, in words."""
     after = recorded.after
     if facts.type != after.type:
@@ -177,7 +129,7 @@ def _differences(recorded: _Recorded, facts: FileFacts) -> str:
     return " and ".join(words)
 
 
-def _obstacle(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
+def _obstacle(recorded: PathRecord, facts: FileFacts, look: Look) -> str:
     """What keeps commit from putting the path back, whoever asks; empty when nothing does."""
     if facts.type not in _CHANGEABLE:
         return f"{facts.error}" if facts.type == "unreadable" and facts.error else f"it is a {facts.type} now"
@@ -197,7 +149,7 @@ def _obstacle(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
     return refusal(recorded.path, look.roots) or _kind_obstacle(recorded, facts, look)
 
 
-def _kind_obstacle(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
+def _kind_obstacle(recorded: PathRecord, facts: FileFacts, look: Look) -> str:
     """Why what is there now cannot become what was there before."""
     before = recorded.before.type
     if before == "file" and recorded.content is not None:
@@ -214,7 +166,7 @@ def _kind_obstacle(recorded: _Recorded, facts: FileFacts, look: Look) -> str:
     return ""
 
 
-def _piece(recorded: _Recorded, facts: FileFacts, look: Look) -> Piece:
+def _piece(recorded: PathRecord, facts: FileFacts, look: Look) -> Piece:
     """The change of one path, and what carries it out where nothing stands against it."""
     before = recorded.before
     content = recorded.content is not None
@@ -225,7 +177,7 @@ def _piece(recorded: _Recorded, facts: FileFacts, look: Look) -> Piece:
         what="remove" if before.type == "missing" else _what(facts, content),
         path=recorded.path,
         before=_state(facts, with_content=content),
-        after=_after(recorded, kept, look.seen),
+        after=_after(recorded, kept, look.past),
         diff=_diff(recorded, facts, kept),
         details=tuple(details),
     )
@@ -239,7 +191,7 @@ def _what(facts: FileFacts, content: bool) -> str:
     return "create" if facts.type == "missing" else "content" if content else "access"
 
 
-def _actions(recorded: _Recorded, facts: FileFacts) -> tuple[Action, ...]:
+def _actions(recorded: PathRecord, facts: FileFacts) -> tuple[Action, ...]:
     before, path = recorded.before, recorded.path
     if before.type == "missing":
         return (Action(do="rmdir" if facts.type == "directory" else "remove", path=path),)
@@ -255,7 +207,7 @@ def _actions(recorded: _Recorded, facts: FileFacts) -> tuple[Action, ...]:
     return mode
 
 
-def _precondition(recorded: _Recorded, facts: FileFacts) -> Precondition:
+def _precondition(recorded: PathRecord, facts: FileFacts) -> Precondition:
     """The path as it is now: of its bytes only where they are replaced or removed."""
     resolved = facts.resolved or recorded.path
     if facts.type not in _CHANGEABLE or facts.type == "missing":
@@ -279,24 +231,22 @@ def _state(facts: FileFacts, with_content: bool) -> State:
     return State.model_validate({**found, "sha256": facts.sha256 if shown else None})
 
 
-def _after(recorded: _Recorded, kept: FileFacts | None, seen: Observation) -> State:
+def _after(recorded: PathRecord, kept: FileFacts | None, past: Past) -> State:
     before = recorded.before
     if before.type == "missing":
         return State(type="missing")
-    users = {number: name for name, number in reversed(seen.users.items())}
-    groups = {number: name for name, number in reversed(seen.groups.items())}
     return State(
         type=before.type,
         mode=before.mode,
         uid=before.uid,
         gid=before.gid,
-        user=users.get(before.uid) if before.uid is not None else None,
-        group=groups.get(before.gid) if before.gid is not None else None,
+        user=past.users.get(before.uid) if before.uid is not None else None,
+        group=past.groups.get(before.gid) if before.gid is not None else None,
         sha256=kept.sha256 if kept is not None and not kept.masked else None,
     )
 
 
-def _diff(recorded: _Recorded, facts: FileFacts, kept: FileFacts | None) -> str:
+def _diff(recorded: PathRecord, facts: FileFacts, kept: FileFacts | None) -> str:
     """From what is there now to what was there before, as far as both may be shown."""
     if recorded.content is None or (facts.content is None and facts.type != "missing"):
         return ""
@@ -307,7 +257,7 @@ def _diff(recorded: _Recorded, facts: FileFacts, kept: FileFacts | None) -> str:
     return unified_diff(recorded.path, facts.content, kept.content)
 
 
-def _unshown(recorded: _Recorded, facts: FileFacts, kept: FileFacts | None) -> list[str]:
+def _unshown(recorded: PathRecord, facts: FileFacts, kept: FileFacts | None) -> list[str]:
     """Why bytes of it are not in the diff."""
     if recorded.content is None:
         return []

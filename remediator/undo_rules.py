@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from remediator.host.common.audit_rules import AuditForm, listed_form, normal_form
-from remediator.observation import AuditFacts, Observation
-from remediator.own_records import RecordedEntry, RecordedTransaction
-from remediator.plan import Action, Change, State, Step, Undo
+from remediator.host.common.audit_rules import AuditForm, normal_form
+from remediator.observation import AuditFacts
+from remediator.own_records import RecordedEntry
+from remediator.plan import Action, Change, State, Step
 from remediator.text import is_plain
-from remediator.undo_paths import Piece, asked_for, shared_with, undone_words
+from remediator.undo_paths import Look, Piece, asked_for, shared_with, undone_words
 
 _DIRECTORY = "/etc/audit/rules.d"
 
 
-def rules_piece(record: RecordedTransaction, seen: Observation, undo: Undo) -> Piece | None:
+def rules_piece(look: Look) -> Piece | None:
     """All of the transaction's rules as one piece; None where the kernel has them as they were before."""
+    record, undo = look.record, look.undo
     chosen = [entry for entry in record.entries if entry.rule and entry.loaded and asked_for(entry, undo)]
-    audit = seen.audit
-    loaded = {listed_form(line) for line in audit.loaded} if audit is not None and audit.scope == "kernel" else None
-    due = [entry for entry in chosen if _is_due(entry, loaded)]
+    due = [entry for entry in chosen if _is_due(entry, look.past.loaded_rules)]
     if not due:
         return None
     words = [(" ".join(entry.rule or ()), entry.rule, entry.loaded == (False, True)) for entry in due]
@@ -40,7 +39,7 @@ def rules_piece(record: RecordedTransaction, seen: Observation, undo: Undo) -> P
     )
     probe = tuple(Step(do="audit_loaded", rule=rule) for _, rule, was_loaded in words if not was_loaded)
     piece = Piece(change, (), tuple(actions), probe, content=False)
-    refusal = _refusal(audit, [*added, *removed]) or shared_with(due, undo)
+    refusal = _refusal(look.seen.audit, [*added, *removed]) or shared_with(due, undo)
     return piece.refused(refusal) if refusal else piece
 
 

@@ -20,7 +20,8 @@ def rollback(**chosen: Any) -> int:
     """Put back what RUN changed: bytes, modes, owners and audit rules, as the hosts' own journals have them.
 
     RUN is an id or the beginning of one, or `last`: the newest run that changed something on these hosts and was no
-    rollback itself. `remediate transactions` lists them. What somebody or a later run changed since is refused by name.
+    rollback itself, by this controller's records, or as the hosts agree. `remediate transactions` lists them. What
+    somebody or a later run changed since is refused by name.
     Ends 0 when all of it is as it was before, 1 when the answer was no, 2 when the call itself is wrong, 3 when
     something is refused, failed, or could not be looked at, 4 when a host changed since the preview, 5 when another run
     holds a host.

@@ -21,7 +21,7 @@ class RunRecord(BaseModel):
 
     format_version: Literal[1] = 1
     run: str  # ULID, the same as in every host's journal
-    verb: Literal["apply", "recover", "purge"] = "apply"
+    verb: Literal["apply", "rollback", "recover", "purge"] = "apply"
     version: str  # of remediator
     state: Literal["started", "finished", "interrupted"] = "started"
     started: str

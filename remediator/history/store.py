@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from remediator.errors import UsageError
 from remediator.history.record import RunRecord
+from remediator.history.ulid import ulid_time
 from remediator.private_files import make_private, replace_file
 
 
@@ -40,3 +44,29 @@ def save(record: RunRecord) -> Path:
             "Make room or give the directory back to this user, or set XDG_STATE_HOME to one that can be written."
         ) from error
     return path
+
+
+def newest_first() -> Iterator[RunRecord]:
+    """The records of this user, each read when it is asked for; none where no run was recorded yet.
+
+    Raises UsageError for a directory or a record that cannot be read: what it holds may be what is looked for.
+    """
+    directory = runs_directory()
+    try:
+        paths = [path for path in directory.iterdir() if path.suffix == ".json" and ulid_time(path.stem) is not None]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(
+            f"The records of earlier runs in {directory} cannot be read: {error.strerror or error}. "
+            "Give the directory back to this user, or name the RUN that you mean."
+        ) from error
+    for path in sorted(paths, key=lambda path: path.stem, reverse=True):
+        try:
+            yield RunRecord.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError) as error:
+            why = error.strerror or error if isinstance(error, OSError) else "it is no record of this version"
+            raise UsageError(
+                f"The record of run {path.stem} in {path} cannot be read ({why}), so what came last is not sure. "
+                "Name the RUN that you mean, or move the file away."
+            ) from error

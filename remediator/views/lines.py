@@ -40,6 +40,11 @@ def line(indent: int, *parts: str | tuple[str, str], wrap: bool = True, hang: in
     return Line(text, indent, wrap, hang)
 
 
+def plain_text(lines: Sequence[Line]) -> str:
+    """The lines as they stand in output without colours, each ended."""
+    return "".join(f"{' ' * each.indent}{each.text.plain}".rstrip() + "\n" for each in lines)
+
+
 def columns(indent: int, rows: Sequence[Sequence[tuple[str, str]]], right: frozenset[int] = frozenset()) -> list[Line]:
     """Rows of (cell, style) in columns, two spaces apart; the column numbers in `right` are set flush right."""
     widths = [max(cell_len(_shown(row[index][0])) for row in rows) for index in range(len(rows[0]))] if rows else []

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from remediator.plan import HostError
 from remediator.purge import refusal
-from remediator.views.lines import BLANK, Line, line
+from remediator.views.lines import BLANK, Line, line, plain_text
 
 if TYPE_CHECKING:
     from remediator.purge import Purged
@@ -57,7 +57,7 @@ def prospect_text(standings: Sequence[Standing]) -> str:
         lines.append(line(0, f"Nothing of ours: {', '.join(bare)}"))
     if any(each.traces for each in standings):
         lines.append(line(0, "The hardening itself stays. What was changed there cannot be taken back afterwards."))
-    return _text(lines)
+    return plain_text(lines)
 
 
 def purged_text(done: Sequence[Purged], record: str) -> str:
@@ -68,7 +68,7 @@ def purged_text(done: Sequence[Purged], record: str) -> str:
             lines.append(line(0, f"{host.host}  not purged: {host.error.message.removeprefix(f'{host.host}: ')}"))
         else:
             lines.append(line(0, f"{host.host}  purged: {', '.join(host.removed) or 'there was nothing left'}"))
-    return _text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
+    return plain_text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
 
 
 def purge_json(run: str | None, standings: Sequence[Standing], done: Mapping[str, Purged]) -> str:
@@ -85,7 +85,3 @@ def _document(host: Standing, done: Purged | None) -> PurgedHostDocument:
         traces=host.traces,
         removed=done.removed if done is not None else (),
     )
-
-
-def _text(lines: Sequence[Line]) -> str:
-    return "".join(f"{' ' * each.indent}{each.text.plain}".rstrip() + "\n" for each in lines)

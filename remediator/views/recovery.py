@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from remediator.alerts import moment
 from remediator.plan import HostError, Outcome
-from remediator.views.lines import BLANK, Line, line
+from remediator.views.lines import BLANK, Line, line, plain_text
 
 if TYPE_CHECKING:
     from remediator.recovery import Recovered
     from remediator.standing import Standing
 
+_UNTOLD = "a time that it does not tell"
 _WORDS = {"rolled_back": "rolled back", "broken": "BROKEN"}
 
 
@@ -84,7 +86,7 @@ def standing_text(standings: Sequence[Standing], released: Sequence[str]) -> str
             fine.append(host.host)
     if fine:
         lines.append(line(0, f"Nothing to recover: {', '.join(fine)}"))
-    return _text(lines)
+    return plain_text(lines)
 
 
 def recovered_text(done: Sequence[Recovered], record: str) -> str:
@@ -106,7 +108,7 @@ def recovered_text(done: Sequence[Recovered], record: str) -> str:
             lines.append(line(0, f"{host.host}  is BROKEN: once a person has repaired it, --release {host.host}"))
         elif host.error is None and not host.transactions:
             lines.append(line(0, f"{host.host}  there was nothing left to put back"))
-    return _text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
+    return plain_text([*lines, line(0, f"The run is recorded in {record}", wrap=False)])
 
 
 def recover_json(run: str | None, standings: Sequence[Standing], done: Mapping[str, Recovered]) -> str:
@@ -115,20 +117,12 @@ def recover_json(run: str | None, standings: Sequence[Standing], done: Mapping[s
     return json.dumps(document.model_dump(mode="json"), indent=2, ensure_ascii=True) + "\n"
 
 
-def moment(seconds: int | None) -> str | None:
-    """A host's Unix time in ISO 8601; None where it has none that can be meant."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
-    except (OverflowError, ValueError, OSError):
-        return None
-
-
 def _standing_lines(host: Standing, release: bool) -> list[Line]:
     lines = []
     if host.error is not None:
         lines.append(line(0, f"{host.host}  not known: {host.error.message.removeprefix(f'{host.host}: ')}"))
     if host.broken is not None:
-        since = moment(host.broken.since) or "a time that it does not tell"
+        since = moment(host.broken.since, _UNTOLD)
         lines.append(line(0, f"{host.host}  BROKEN since {since}: {host.broken.group} of run {host.broken.run}"))
         lines.append(line(4, host.broken.reason or "it does not say why"))
         told = (
@@ -136,7 +130,7 @@ def _standing_lines(host: Standing, release: bool) -> list[Line]:
         )
         lines.append(line(4, told))
     for each in host.interrupted:
-        began = moment(each.started) or "a time that it does not tell"
+        began = moment(each.started, _UNTOLD)
         who = f" by {each.who}" if each.who else ""
         lines.append(line(0, f"{host.host}  interrupted: {each.group} of run {each.run}{who}, begun {began}"))
         if each.problem:
@@ -159,14 +153,14 @@ def _document(host: Standing, done: Recovered | None) -> RecoveredHostDocument:
                 run=each.run,
                 transaction=each.group,
                 who=each.who,
-                started=moment(each.started),
+                started=_iso(each.started),
                 restarts=each.restarts,
             )
             for each in host.interrupted
         ),
         broken=None
         if broken is None
-        else BrokenDocument(run=broken.run, transaction=broken.group, reason=broken.reason, since=moment(broken.since)),
+        else BrokenDocument(run=broken.run, transaction=broken.group, reason=broken.reason, since=_iso(broken.since)),
         recovered=tuple(
             RecoveredDocument(transaction=each.group, **each.model_dump(exclude={"group"}))
             for each in (done.transactions if done is not None else ())
@@ -175,5 +169,5 @@ def _document(host: Standing, done: Recovered | None) -> RecoveredHostDocument:
     )
 
 
-def _text(lines: Sequence[Line]) -> str:
-    return "".join(f"{' ' * each.indent}{each.text.plain}".rstrip() + "\n" for each in lines)
+def _iso(seconds: int | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from remediator.plan import Plan, Undo
+from remediator.exit_codes import troubled
+from remediator.plan import HostPlan, HostResult, Plan, Undo
 from remediator.views.alerts import alert_lines
 from remediator.views.findings import section_lines, unreached_lines
 from remediator.views.interface import Report
@@ -27,25 +28,42 @@ def rolled_back_lines(report: Report, undo: Undo) -> list[Line]:
     """The end: what came of it, and where the record is."""
     if report.ended in ("declined", "previewed"):
         return [line(0, "Nothing was changed.")]
-    refused = any(host.held for host in report.plan.hosts)
+    left = _left(report)
     if report.ended == "nothing_permitted":
-        return [line(0, _NOTHING if not refused else _REFUSED)]
-    troubled = [
-        host
-        for host, result in report.results.items()
-        if result.error is not None or any(answer.outcome != "applied" for answer in result.results)
-    ]
-    what = f"what {', '.join(undo.controls)} asked for in run" if undo.controls else "what run"
-    end = "is as it was before it" if undo.controls else "changed is as it was before it"
-    lines = [line(0, ("Done: ", "bold green"), f"{what} {undo.run} {end}.")]
-    if troubled:
-        lines = [line(0, ("Not everything came through: ", "bold red"), f"look at {', '.join(troubled)}.")]
+        if all(host.error is not None for host in report.plan.hosts):
+            return [line(0, _UNSEEN)]
+        return [line(0, "Nothing was changed."), *left] if left else [line(0, _NOTHING)]
+    if left:
+        lines = [line(0, ("Not all of it was taken back.", "bold red")), *left]
+    else:
+        what = f"what {', '.join(undo.controls)} asked for in run" if undo.controls else "what run"
+        end = "is as it was before it" if undo.controls else "changed is as it was before it"
+        lines = [line(0, ("Done: ", "bold green"), f"{what} {undo.run} {end}.")]
     lines.append(line(0, (f"Run {report.run} is recorded in {report.record}", "dim"), wrap=False))
     return lines
 
 
 _NOTHING = "There is nothing to take back."
-_REFUSED = "Nothing was changed: what is refused above says what would release it."
+_UNSEEN = "No host could be looked at, so nothing was taken back. Settle what is named above, and roll back again."
+
+
+def _left(report: Report) -> list[Line]:
+    """Each reason why something is not as it was before the run, with the hosts that it holds back."""
+    hosts = {host.host: host for host in report.plan.hosts}
+    found: dict[str, list[str]] = {}
+    for name in troubled(report.plan, report.results):
+        for reason in _reasons(hosts[name], report.results.get(name)) or ["look there, as said above"]:
+            found.setdefault(reason, []).append(name)
+    return [line(2, f"{reason}: ", (", ".join(names), "bold"), hang=2) for reason, names in found.items()]
+
+
+def _reasons(host: HostPlan, result: HostResult | None) -> list[str]:
+    reasons = ["not looked at"] if host.error is not None else []
+    if result is not None and (result.error is not None or any(one.outcome != "applied" for one in result.results)):
+        reasons.append("did not come through")
+    if host.held or any(alert.kind == "refused" for alert in host.alerts):
+        reasons.append("refused, and what would release it is said above")
+    return reasons
 
 
 def _head(undo: Undo) -> Line:

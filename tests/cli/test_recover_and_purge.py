@@ -73,7 +73,7 @@ def test_what_was_interrupted_is_shown_asked_about_and_put_back(tmp_path: Path, 
 
     unasked = remediate("recover", "-i", "hosts.ini")
     assert unasked.returncode == 2
-    assert f"web1  interrupted: docker of run {RUN} by ann@ctl, begun 2023-11-14T22:13:20+00:00" in unasked.stdout
+    assert f"web1  interrupted: docker of run {RUN} by ann@ctl, begun 2023-11-14 22:13:20 UTC" in unasked.stdout
     assert "Nothing to recover: web2" in unasked.stdout
     assert stand_in.told(tmp_path, "web1") == ["observe"]
 
@@ -120,7 +120,7 @@ def test_a_broken_host_is_shown_first_and_released_only_by_its_own_name(tmp_path
 
     left = remediate("recover", "-i", "hosts.ini", "--yes")
     assert left.returncode == 3
-    assert left.stdout.startswith("web2  BROKEN since 2023-11-14T22:13:20+00:00: docker of run")
+    assert left.stdout.startswith("web2  BROKEN since 2023-11-14 22:13:20 UTC: docker of run")
     assert "docker.service is failed" in left.stdout
     assert "--release web2 releases it" in left.stdout
     assert stand_in.told(tmp_path, "web2") == ["observe"]
@@ -222,7 +222,8 @@ def test_purge_refuses_an_open_journal_and_a_broken_host_by_name_and_does_the_ot
     assert done.returncode == 3, done.stderr
     hosts = document(done)
     assert f"docker of run {RUN} was interrupted" in hosts["web1"]["refused"]
-    assert "recover --release web2" in hosts["web2"]["refused"]
+    assert "`remediate recover -i INVENTORY -l web1` first" in hosts["web1"]["refused"]
+    assert "`remediate recover -i INVENTORY --release web2`" in hosts["web2"]["refused"]
     assert hosts["web3"]["removed"] == ["/var/lib/remediator"]
     assert [stand_in.told(tmp_path, name) for name in ("web1", "web2")] == [["observe"], ["observe"]]
 

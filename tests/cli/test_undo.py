@@ -121,7 +121,8 @@ def test_the_question_says_what_restarts_and_the_record_what_was_taken_back(tmp_
     assert code == ExitCode.DONE
     assert f"what run {RUN} changed is as it was before it" in text
     (file,) = (tmp_path / "remediator" / "runs").iterdir()
-    assert json.loads(file.read_text())["plan"]["undo"]["run"] == RUN
+    record_of_it = json.loads(file.read_text())
+    assert (record_of_it["verb"], record_of_it["plan"]["undo"]["run"]) == ("rollback", RUN)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +139,40 @@ def test_the_question_says_what_restarts_and_the_record_what_was_taken_back(tmp_
 )
 def test_the_exit_code_of_a_rollback(plan: Plan, outcome: str, consent: bool, code: ExitCode) -> None:
     assert rolled_back(plan, outcome, consent)[0] == code
+
+
+def closing(text: str) -> str:
+    """What stands after the preview."""
+    return text[text.rindex("\n\n") :].strip()
+
+
+def test_the_end_tells_of_every_host_on_which_not_all_was_taken_back() -> None:
+    """One taken back, one refused, one with nothing of the run, one out of reach."""
+    code, text, _ = rolled_back(fleet())
+    assert code == ExitCode.FAILED
+    assert "Done" not in text
+    assert "Not all of it was taken back." in text
+    assert "\n  refused, and what would release it is said above: web2\n" in text
+    assert "\n  not looked at: db2\n" in text
+    assert "web1" not in closing(text)
+    _, failed, _ = rolled_back(fleet(), "rolled_back")
+    assert "\n  did not come through: web1, web2\n" in failed
+
+
+def test_an_end_without_a_change_says_whether_there_was_nothing_or_nothing_was_possible() -> None:
+    unreached = HostPlan(host="db2", error=PlanError(kind="unreachable", message=UNREACHED))
+    nobody = Plan(controls=(), undo=Undo(run=RUN), hosts=(unreached,))
+    unusable = undo_plan(db1=host(record(written(), entries="none")))
+    nothing = undo_plan(db1=host(record(written(held="before")), files={CONFIG: facts(b"{}", 0o600), **kept()}))
+    ends = {name: rolled_back(plan) for name, plan in (("nobody", nobody), ("no", unusable), ("nothing", nothing))}
+    assert {name: code for name, (code, _, _) in ends.items()} == {
+        "nobody": ExitCode.FAILED,
+        "no": ExitCode.FAILED,
+        "nothing": ExitCode.DONE,
+    }
+    assert "No host could be looked at, so nothing was taken back." in ends["nobody"][1]
+    assert "Nothing was changed.\n  refused" in ends["no"][1]
+    assert [name for name, (_, text, _) in ends.items() if "There is nothing to take back." in text] == ["nothing"]
 
 
 def test_a_preview_alone_changes_nothing_and_ends_with_1_where_there_is_something(tmp_path: Path) -> None:

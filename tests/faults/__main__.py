@@ -1,4 +1,6 @@
-"""`make faults`: the whole campaign, or those of its parts that `--only` names. Ends 1 where a promise was broken.
+"""`make faults`: the whole campaign, or those of its parts that `--only` names.
+
+Ends 1 where a promise was broken, 3 where less was tried than planned: it is bounded in time, and the table says so.
 
 `--seed N` repeats one, `--minutes N` bounds each part in time, `--limit N` in number.
 """
@@ -86,7 +88,7 @@ def run_power(options: argparse.Namespace) -> list[Figures]:
     cuts = [power.Cut(seconds=chance.uniform(0, power.APPLY_SECONDS)) for _ in range(CUTS)]
     found = []
     for part, due in (("each step of the journals", steps), ("random moments of an apply", cuts)):
-        figures = Figures(f"power cuts at {part}")
+        figures = Figures(f"power cuts at {part}", len(due[: options.limit or None]))
         for number, cut in enumerate(due[: options.limit or None]):
             if time.monotonic() < end:
                 count(figures, lambda one=cut, suite=SUITES[number % 2]: power.attempt_anew(suite, one), say)
@@ -129,6 +131,8 @@ def main() -> None:
     print(f"seed {options.seed}\n\n{table(figures)}")
     if any(each.broken for each in figures):
         raise SystemExit(1)
+    if not all(each.complete for each in figures):
+        raise SystemExit(3)
 
 
 if __name__ == "__main__":

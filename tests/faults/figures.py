@@ -21,6 +21,7 @@ class Figures:
     """Of one part: how many faults, how they ended, and the promises that were not kept, in words."""
 
     part: str
+    planned: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
     left_out: str = ""
@@ -31,12 +32,17 @@ class Figures:
         """How many faults there were."""
         return sum(self.ends.values()) + len(self.broken)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all were tried that were planned: a part is bounded in time."""
+        return self.count >= self.planned and not self.left_out
+
     def row(self) -> str:
         """A line of the table."""
         if self.left_out:
             return f"| {self.part} | left out: {self.left_out} | | |"
         ends = ", ".join(f"{count} {name}" for name, count in self.ends.most_common())
-        return f"| {self.part} | {self.count} | {ends} | {len(self.broken)} |"
+        return f"| {self.part} | {self.count} of {self.planned} | {ends} | {len(self.broken)} |"
 
 
 HEAD = "| what | faults | how they ended | promises broken |\n|---|---|---|---|"
@@ -46,7 +52,7 @@ def tried(
     part: str, trials: Sequence[T], attempt: Callable[[T], str], workers: int, end: float, say: Callable[[str], None]
 ) -> Figures:
     """Tries all of `trials`, `workers` at a time, until `end` on the monotonic clock; what is left then is said."""
-    figures, begun = Figures(part), time.monotonic()
+    figures, begun = Figures(part, len(trials)), time.monotonic()
     with ThreadPoolExecutor(workers) as pool:
         waiting = [pool.submit(unless_late, attempt, trial, end) for trial in trials]
         for done in as_completed(waiting):

@@ -212,7 +212,7 @@ def judge_generation(host: CommitHost, snapshot: Snapshot, answer: dict[str, Any
 
 def campaign(kind: str, wanted: int, seed: int, end: float, say: Callable[[str], None]) -> Figures:
     """That many snapshots of a disk of that kind, in batches, until `end` on the monotonic clock."""
-    figures = Figures(f"snapshots of {'an' if kind == 'ext4' else 'a'} {kind} disk at random moments")
+    figures = Figures(f"snapshots of {'an' if kind == 'ext4' else 'a'} {kind} disk at random moments", wanted)
     chance, begun = random.Random(f"{seed} {kind}"), time.monotonic()
     with reflinks() as place:
         while figures.count < wanted and time.monotonic() < end:

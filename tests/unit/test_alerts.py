@@ -46,7 +46,7 @@ def test_an_interrupted_transaction_is_named_with_who_when_and_what_ends_it() ->
     assert kind == "open"
     assert text == (
         f"run {RUN} by ann@c was interrupted in transaction docker, begun 2023-11-14 22:13:20 UTC: the next apply, "
-        "or `remediate recover`, rolls it back"
+        "or `remediate recover -i INVENTORY -l web1`, rolls it back"
     )
 
 
@@ -104,7 +104,7 @@ def test_a_broken_host_is_permitted_nothing_and_says_what_releases_it() -> None:
     assert plan.transactions == ()
     assert [transaction.group for transaction in plan.held] == ["files"]
     assert plan.verdicts[0].permitted is False
-    assert plan.verdicts[0].release == "remediate recover --release web1"
+    assert plan.verdicts[0].release == "remediate recover -i INVENTORY --release web1"
     assert [alert.kind for alert in plan.alerts] == ["broken"]
     assert "docker.service is failed" in plan.alerts[0].text
 

@@ -6,12 +6,13 @@ import json
 import os
 import re
 import stat
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from remediator.errors import UsageError
-from remediator.history import RunRecord, new_ulid, runs_directory, save
+from remediator.history import RunRecord, new_ulid, newest_first, runs_directory, save, ulid_time
 from remediator.plan import HostPlan, HostResult, Plan, TransactionResult
 
 
@@ -52,6 +53,14 @@ def test_a_ulid_begins_with_the_time_as_the_specification_writes_it() -> None:
     assert new_ulid(1_469_918_176_385).startswith("01ARYZ6S41")  # the specification's own example
 
 
+@pytest.mark.parametrize(
+    "word", ["", "01ARYZ6S41", "81ARYZ6S41TSV4RRFFQ69G5FAV", "01ARYZ6S41TSV4RRFFQ69G5FAU", "7" + 25 * "Z"]
+)
+def test_a_ulid_tells_its_time_and_what_is_none_or_beyond_a_calendar_tells_none(word: str) -> None:
+    assert ulid_time(new_ulid(1_469_918_176_385)) == datetime(2016, 7, 30, 22, 36, 16, 385_000, UTC)
+    assert ulid_time(word) is None
+
+
 def test_ulids_of_one_millisecond_differ() -> None:
     assert len({new_ulid(1) for _ in range(1000)}) == 1000
 
@@ -86,6 +95,19 @@ def test_a_record_holds_what_was_previewed_by_whom_why_and_what_was_answered(sta
     assert written["results"][0]["results"][0]["outcome"] == "applied"
     assert RunRecord.model_validate_json(path.read_text()).plan == begun.plan
     assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_records_are_read_the_newest_first_and_only_as_far_as_they_are_asked_for(state_home: Path) -> None:
+    assert list(newest_first()) == []
+    runs = [new_ulid(number) for number in (2, 3, 1)]
+    for run in runs:
+        save(record(run))
+    (runs_directory() / "notes.json").write_text("no record")
+    (runs_directory() / f"{runs[2]}.json").write_text("{")
+    found = newest_first()
+    assert [next(found).run, next(found).run] == [runs[1], runs[0]]
+    with pytest.raises(UsageError, match=rf"{runs[2]}.*cannot be read.*Name the RUN"):
+        next(found)
 
 
 def test_a_failed_write_leaves_the_earlier_record_and_nothing_else(

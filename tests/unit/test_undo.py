@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
-from remediator.errors import UsageError
 from remediator.observation import Observation, parse_observation
 from remediator.own_records import OwnTransactions
 from remediator.plan import HostPlan, Transaction, Undo
 from remediator.policy import Policy
 from remediator.restarts import RestartPolicy
-from remediator.rollback import find_run
-from remediator.undo import known_runs, take_back, undo_needs
+from remediator.undo import take_back, undo_needs
 from tests.unit.undo_host import (
     CONFIG,
     LATER,
@@ -385,28 +383,6 @@ def test_what_is_asked_of_a_host_names_the_run_and_no_path() -> None:
     assert needs.paths == frozenset()
     assert needs.contents < needs.references
     assert needs.sections == {"transactions", "docker", "audit"}
-
-
-def held(*records: dict[str, Any]) -> OwnTransactions:
-    return OwnTransactions.model_validate({"records": list(records)})
-
-
-def test_last_is_the_newest_run_of_the_fleet_that_changed_something_and_was_no_rollback() -> None:
-    pair = record({"pair": True, "controls": []}, run="01JDQ9", group="tls-key")
-    failed = record(written(), run="01JDQ8", outcome="rolled_back")
-    rollback = record(written(), run="01JDQ7", undoes=LATER)
-    runs = known_runs(
-        [("web1", held(pair, rollback, record(written()))), ("web2", held(failed, record(written(), run=LATER)))]
-    )
-    assert [one.run for one in runs] == ["01JDQ9", "01JDQ8", "01JDQ7", LATER, RUN]
-    assert find_run("last", runs) == LATER
-    assert find_run("01jdq7", runs) == "01JDQ7"
-    with pytest.raises(UsageError, match="begins the ids of 5 runs"):
-        find_run("01JDQ", runs)
-    with pytest.raises(UsageError, match="remediate transactions"):
-        find_run("01JX", runs)
-    with pytest.raises(UsageError, match="nothing to roll back"):
-        find_run("last", known_runs([("web1", held(failed))]))
 
 
 RECORDED = sorted((Path(__file__).parent / "rollbacks").glob("*.json"))

@@ -55,7 +55,7 @@ def wait_for_run(request: Request) -> Tuple[Optional[int], bool]:
             if error.kind != "locked":
                 raise
         if lock_holder_run() != request.run:
-            return None, False
+            return None, True  # another run's turn: this one may still come, or has ended and is on record
         if time.monotonic() >= end:
             return None, True
         time.sleep(COLLECT_POLL)

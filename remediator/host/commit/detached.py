@@ -15,7 +15,7 @@ from typing import Any, Dict, List, NamedTuple
 
 from remediator.host.commit.main import handle
 from remediator.host.commit.programs import find_program, start_program
-from remediator.host.common.serve import sha256, write_all
+from remediator.host.common.serve import ProgramError, failure_text, sha256, write_all
 from remediator.host.observe.later import load_later
 
 # There where systemd is the init, as sd_booted(3) has it.
@@ -52,7 +52,21 @@ def begin(document: Dict[str, Any], secret: bytes, call: Call) -> Dict[str, Any]
     if isinstance(document, dict) and document.get("do", "commit") in DETACHED:
         hand_over(str(document.get("run")), call)
     load_later("commit")
+    if isinstance(document, dict) and document.get("do") == "boot":
+        return at_boot(document, call)
     return handle(document, secret, call.body)
+
+
+def at_boot(document: Dict[str, Any], call: Call) -> Dict[str, Any]:
+    """What handle answers. Nobody reads that at boot: a failure goes to the host's own log, and is the unit's."""
+    try:
+        return handle(document, b"", call.body)
+    except ProgramError as error:
+        words = error.message
+    except Exception as error:  # noqa: BLE001 - whatever it was, the host's log must have it
+        words = "a defect of remediator's own: " + failure_text(error)
+    sys.stderr.write("remediator did not recover at boot: " + words + chr(10))
+    sys.exit(1)
 
 
 def hand_over(run: str, call: Call) -> None:
@@ -67,7 +81,10 @@ def hand_over(run: str, call: Call) -> None:
     inside = os.environ.get(UNIT_VARIABLE) == unit
     if inside or program is None or UNIT_RUN.match(run) is None or not os.path.isdir(SYSTEMD_DIRECTORY):
         return
-    process = start_program(program, unit_arguments(unit, run) + own_command(), given=True, errors=None)
+    try:
+        process = start_program(program, unit_arguments(unit, run) + own_command(), given=True, errors=None)
+    except OSError:
+        return
     assert process.stdin is not None  # noqa: S101 - for mypy, as the next
     assert process.stdout is not None  # noqa: S101
     frame, answers = process.stdin.fileno(), process.stdout.fileno()

@@ -143,7 +143,8 @@ def parse_entry(item: Dict[str, Any]) -> Entry:
 def require_writable(path: str) -> None:
     """Raises ValueError for a path that commit would not write, whatever roots an inventory named at that time."""
     parts = path.split("/")
-    reason = refusal(path, ["/".join(parts[:depth]) for depth in range(2, len(parts))])
+    # A root that an inventory named may be the path itself, and lie right below the top.
+    reason = refusal(path, ["/".join(parts[:depth]) for depth in range(2, len(parts) + 1)])
     if reason:
         raise ValueError("an entry names %s: %s" % (plain_line(path, 100), reason))
 

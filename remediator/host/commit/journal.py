@@ -24,12 +24,15 @@ TRANSACTIONS_DIRECTORY = STATE_DIRECTORY + "/transactions"
 JOURNAL = b"journal.json"
 RECORD = b"record.json"
 RECORD_DRAFT = b"record.new"
+BROKEN_DRAFT = b"broken.new"
 ACTIVATING = b"activating"
 OWN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\.[a-z0-9-]{1,64}\Z")
 BACKUP_FILE = re.compile(rb"^[0-9]{1,6}\.before\Z")
 MAX_JOURNAL = 8 * 1024 * 1024
-# Room for the record of how it ended is taken beforehand: a full disk must not keep that from being written.
+# Room for the record of how it ended, and for the mark of a broken host, is taken beforehand: a full disk must not keep
+# either from being written.
 RECORD_ROOM = 65536
+BROKEN_ROOM = 16384
 
 
 class Journal(NamedTuple):
@@ -81,6 +84,7 @@ class Journal(NamedTuple):
                 os.unlink(name, dir_fd=self.directory)
         remove_name(self.directory, JOURNAL)
         remove_name(self.directory, RECORD_DRAFT)
+        remove_name(self.directory, BROKEN_DRAFT)
         os.fsync(self.directory)
 
 
@@ -97,6 +101,7 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
         "reason": request.reason,
         "undoes": request.undoes,
         "started": int(time.time()),
+        "monotonic_us": int(time.monotonic() * 1e6),  # as systemd's own times, within one boot
         "boot_id": boot_id(),
         "place": [each.group for each in request.transactions].index(transaction.group),
         "controls": list(transaction.controls),
@@ -117,7 +122,8 @@ def begin_journal(request: Request, transaction: Transaction, entries: List[Entr
     journal = Journal(name, directory, document, entries)
     try:
         content = encoded(document)
-        reserve(directory, len(content) + RECORD_ROOM)
+        reserve(directory, RECORD_DRAFT, len(content) + RECORD_ROOM)
+        reserve(directory, BROKEN_DRAFT, BROKEN_ROOM)
         replace_content(directory, b"journal.new", JOURNAL, content)
     except BaseException:
         forget(journal)
@@ -307,17 +313,21 @@ def read_document(directory: int, name: bytes) -> Dict[str, Any]:
     return document
 
 
-def reserve(directory: int, size: int) -> None:
-    """Takes room on the disk for the record. Raises OSError."""
-    descriptor = os.open(RECORD_DRAFT, STAGE_FLAGS, 0o600, dir_fd=directory)
+def reserve(directory: int, name: bytes, size: int) -> None:
+    """Takes room on the disk for what must be written later, whatever happens. Raises OSError."""
+    descriptor = os.open(name, STAGE_FLAGS, 0o600, dir_fd=directory)
     try:
         os.posix_fallocate(descriptor, 0, size)
     finally:
         os.close(descriptor)
 
 
-def replace_content(directory: int, draft: bytes, name: bytes, content: bytes) -> None:
-    """`content` under `name`, whole or not at all, by way of `draft`, which may hold room for it. Raises OSError."""
+def replace_content(directory: int, draft: bytes, name: bytes, content: bytes, target: Optional[int] = None) -> None:
+    """`content` under `name`, whole or not at all, by way of `draft`, which may hold room for it. Raises OSError.
+
+    `target` is the directory of `name`, where that is another one.
+    """
+    into = directory if target is None else target
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(draft, flags, 0o600, dir_fd=directory)
     try:
@@ -326,5 +336,5 @@ def replace_content(directory: int, draft: bytes, name: bytes, content: bytes) -
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
-    os.fsync(directory)
+    os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=into)
+    os.fsync(into)

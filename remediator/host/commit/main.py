@@ -66,6 +66,9 @@ def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[
     refuse_closed(request)
     recovered = recover_interrupted(False)
     refuse_broken()
+    for item in recovered:
+        if item.result.outcome == "broken":  # its mark could not be put up
+            raise ProgramError("broken", item.result.reason)
     results = commit_all(request, body)
     if request.keep is not None:
         prune(*request.keep)

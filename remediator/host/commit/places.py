@@ -4,6 +4,7 @@ Paths are handled as bytes: Python 3.6 under the C locale cannot encode any othe
 """
 
 import fcntl
+import hashlib
 import os
 import re
 import stat
@@ -123,6 +124,20 @@ def type_name(facts: Optional[os.stat_result]) -> str:
 def identity(facts: os.stat_result) -> Tuple[int, int, int, int]:
     """What changes whenever a file is replaced or written."""
     return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+
+
+def content_digest(descriptor: int) -> str:
+    """sha256 of an open file's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    # No more than was there when it was opened: a file that grows as it is read must not hold the host up.
+    left = os.fstat(descriptor).st_size + 1
+    while left > 0:
+        piece = os.read(descriptor, min(left, 1048576))
+        if not piece:
+            break
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest()
 
 
 def lock_flag(descriptor: int) -> str:

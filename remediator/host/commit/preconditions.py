@@ -6,7 +6,7 @@ import stat
 from typing import List, Optional, Tuple
 
 from remediator.host.commit.outcomes import plain_line, system_error
-from remediator.host.commit.places import PLACE_READ_FLAGS, Place, open_place, real_path, type_name
+from remediator.host.commit.places import PLACE_READ_FLAGS, Place, content_digest, open_place, real_path, type_name
 from remediator.host.commit.request import Precondition
 from remediator.host.common.mask import mask_content
 
@@ -83,15 +83,6 @@ def sha256_at(place: Place, found: Optional[os.stat_result], masked: bool) -> st
         if masked:
             with os.fdopen(os.dup(descriptor), "rb") as file:
                 return masked_digest(file.read(MAX_MASKED))
-        digest = hashlib.sha256()
-        # No more than was there when it was opened: a file that grows as it is read must not hold the host up.
-        left = facts.st_size + 1
-        while left > 0:
-            piece = os.read(descriptor, min(left, 1048576))
-            if not piece:
-                break
-            digest.update(piece)
-            left -= len(piece)
-        return digest.hexdigest()
+        return content_digest(descriptor)
     finally:
         os.close(descriptor)

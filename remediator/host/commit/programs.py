@@ -4,7 +4,7 @@ import os
 import subprocess
 from typing import List, NamedTuple, Optional
 
-from remediator.host.commit.outcomes import StepError, plain_line
+from remediator.host.commit.outcomes import StepError, plain_line, system_error
 
 PROGRAM_DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PROGRAM_ENVIRONMENT = {
@@ -41,14 +41,17 @@ def find_program(name: str) -> Optional[str]:
 def run_program(name: str, arguments: List[str], seconds: float = 30, given: bytes = b"") -> Finished:
     """Runs it to its end, with `given` on its standard input.
 
-    Raises StepError where it is missing or does not end within `seconds`.
+    Raises StepError where it is missing, cannot be started or does not end within `seconds`.
     """
     path = find_program(name)
     if path is None:
         raise StepError(name + " is not installed on this host")
     # As bytes: Python 3.6 under the C locale cannot encode any other than ASCII itself.
     words = [word.encode("utf-8", "surrogateescape") for word in arguments]
-    process = start_program(path, words, bool(given), subprocess.PIPE)
+    try:
+        process = start_program(path, words, bool(given), subprocess.PIPE)
+    except OSError as error:  # no memory or no process left: never a reason to leave what is half done as it is
+        raise StepError(system_error(name, error))
     try:
         output, errors = process.communicate(given or None, timeout=seconds)
     except subprocess.TimeoutExpired:

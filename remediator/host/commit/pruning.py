@@ -35,17 +35,29 @@ def prune(keep_count: int, keep_days: int) -> None:
 
 
 def still_needed(ended: List[Tuple[str, Dict[str, Any]]]) -> Set[str]:
-    """Names of the transactions that hold a path's first or its last change, of those that stand."""
+    """Names of the transactions that hold a path's first or its last change, of those that stand.
+
+    What an undo took back stands no more: then the one before it is the last, and the undo itself is kept as well.
+    """
     first: Dict[str, str] = {}
     last: Dict[str, str] = {}
+    undos: Dict[str, str] = {}
+    taken_back: Set[Tuple[str, str]] = set()
     for name, document in ended:  # newest first
         result = document.get("result")
         if not isinstance(result, dict) or result.get("outcome") != "applied":
             continue
+        undone = document.get("undoes")
         for path in entry_names(document):
-            last.setdefault(path, name)
             first[path] = name
-    return set(first.values()) | set(last.values())
+            if (path, str(document.get("run"))) in taken_back:
+                continue
+            if isinstance(undone, str) and undone:
+                taken_back.add((path, undone))
+                undos.setdefault(path, name)
+            else:
+                last.setdefault(path, name)
+    return set(first.values()) | set(last.values()) | set(undos.values())
 
 
 def entry_names(document: Dict[str, Any]) -> List[str]:

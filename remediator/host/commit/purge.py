@@ -28,8 +28,8 @@ def purge(request: Request) -> Dict[str, Any]:
     if journals:
         raise ProgramError(
             "open",
-            "transaction %s was interrupted here and is not put back yet, so nothing was removed: `remediate recover`, "
-            "then purge" % journals[0].name,
+            "transaction %s was interrupted here and is not put back yet, so nothing was removed: "
+            "`remediate recover -i INVENTORY -l HOST`, then purge" % journals[0].name,
         )
     refuse_broken()
     unit = os.path.join(UNIT_DIRECTORY, RECOVER_UNIT.decode("ascii"))

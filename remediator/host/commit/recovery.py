@@ -1,6 +1,6 @@
 """Putting back what an interrupted transaction left: killed, out of power, or cut off from everything."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Set
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from remediator.host.commit.entries import Entry, PairEntry, RuleEntry
 from remediator.host.commit.journal import RECORD, Journal, boot_id, is_in, open_journals, read_document
@@ -10,9 +10,9 @@ from remediator.host.commit.release import mark_broken
 from remediator.host.commit.request import Step, healthy_seconds
 from remediator.host.commit.restore import Restored, restore_entries
 from remediator.host.commit.staged_pair import drop_old_pair, drop_staged_pair
-from remediator.host.commit.steps import activate, settle_seconds
-from remediator.host.commit.transaction import close_journal, end_journal, failure_reason, leave_open, unhealthy
-from remediator.host.commit.units import daemon_reload
+from remediator.host.commit.steps import settle_seconds
+from remediator.host.commit.transaction import activate_again, close_journal, end_journal, failure_reason, leave_open
+from remediator.host.commit.units import daemon_reload, started_at
 from remediator.host.common.serve import ProgramError
 
 
@@ -59,7 +59,7 @@ def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovere
         running = {name for name in journal.document.get("running", []) if isinstance(name, str)}
         if early:
             trouble += reload_early(list(activation), restored)
-        elif activation and (journal.is_activating() or (rebooted and restored.paths)):
+        elif activation and is_due_again(journal, restored, rebooted):
             settle = settle_seconds(activation, healthy_seconds(journal.document.get("healthy_seconds")))
             trouble += activate_again(list(activation), list(journal.steps("probe")), running, settle)
     except ProgramError as error:
@@ -113,15 +113,23 @@ def reload_early(activation: List[Step], restored: Restored) -> List[str]:
     return []
 
 
-def activate_again(activation: List[Step], probes: List[Step], running: Set[str], settle: float) -> List[str]:
-    """Has the services read what is there again; what is not well for `settle` seconds afterwards, in words."""
-    trouble = []
-    for step in activation:
-        try:
-            activate(step)
-        except (StepError, OSError) as error:
-            trouble.append(failure_reason(error))
-    return trouble + unhealthy(probes, running, settle)
+def is_due_again(journal: Journal, restored: Restored, rebooted: bool) -> bool:
+    """Whether a service may run what is withdrawn now: its activation had begun, or it was started since by others."""
+    if journal.is_activating():
+        return True
+    return bool(restored.paths) and (rebooted or started_since(journal))
+
+
+def started_since(journal: Journal) -> bool:
+    """Whether one of its services was started, by whomever, after the transaction began."""
+    since = journal.document.get("monotonic_us")
+    if not isinstance(since, int):
+        return True
+    try:
+        units = [step.unit for step in journal.steps("activation") if step.unit]
+        return any(started_at(unit) >= since for unit in dict.fromkeys(units))
+    except StepError:
+        return True
 
 
 def recovery_result(journal: Journal, restored: Restored, trouble: List[str], when: str) -> Result:

@@ -4,17 +4,16 @@ import os
 import time
 from typing import Any, Dict, Optional
 
-from remediator.host.commit.journal import Journal, encoded, read_document, remove_name, replace_content
+from remediator.host.commit.journal import BROKEN_DRAFT, Journal, encoded, read_document, remove_name, replace_content
 from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
 from remediator.host.commit.outcomes import Result, plain_line, system_error
 from remediator.host.common.serve import ProgramError
 
 BROKEN = b"broken.json"
-BROKEN_DRAFT = b"broken.new"
 
 
 def mark_broken(journal: Journal, result: Result) -> None:
-    """Puts the mark up. Where the disk refuses, the journal's record still says it."""
+    """Puts the mark up: its room was taken with the journal's. Where even that fails, the journal's record says it."""
     mark = {
         "run": journal.document["run"],
         "group": journal.document["group"],
@@ -24,7 +23,7 @@ def mark_broken(journal: Journal, result: Result) -> None:
     try:
         state = open_state_directory()
         try:
-            replace_content(state, BROKEN_DRAFT, BROKEN, encoded(mark))
+            replace_content(journal.directory, BROKEN_DRAFT, BROKEN, encoded(mark), state)
         finally:
             os.close(state)
     except (OSError, ProgramError):
@@ -55,7 +54,7 @@ def refuse_broken() -> None:
         raise ProgramError(
             "broken",
             "transaction %s of run %s left this host broken, and nothing more is changed on it until a person has "
-            "repaired it and said so with `remediate recover --release`: %s"
+            "repaired it and said so with `remediate recover -i INVENTORY --release HOST`: %s"
             % tuple(plain_line(str(mark.get(name, "unknown")), 1000) for name in ("group", "run", "reason")),
         )
 

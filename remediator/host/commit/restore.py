@@ -19,6 +19,8 @@ from remediator.host.commit.staged_pair import restore_pair
 from remediator.host.commit.states import PathState, digest_at
 
 SETID = stat.S_ISUID | stat.S_ISGID
+# Mode and owner of a directory between its making and its own access.
+MADE_ACCESS = (0o700, 0, 0)
 
 
 class Restored(NamedTuple):
@@ -70,8 +72,11 @@ def restore_entry(entry: Entry, directory: int, rebooted: bool) -> bool:
 
 def restore_path(entry: PathEntry, place: Place, directory: int, rebooted: bool) -> bool:
     """One path as it was. Raises LeftAloneError, OSError, StepError."""
-    found = place.stat()
     before = entry.before
+    if place.missing is not None and before.type != "missing":
+        # Nothing may be written in the directory above instead, which is the one that is open.
+        raise LeftAloneError("%s: its directory %s is gone" % (plain_line(entry.path), plain_line(place.missing)))
+    found = place.stat()
     if before.type == "missing":
         return found is not None and remove_made(entry, place, found)
     if entry.backup is not None:
@@ -80,9 +85,8 @@ def restore_path(entry: PathEntry, place: Place, directory: int, rebooted: bool)
             return True
         drop_copy(entry, place)
         found = place.stat()
-    if before.type == "directory" and entry.after.type == "missing" and found is None:
-        make_again(entry, place)
-        return True
+    if before.type == "directory" and entry.after.type == "missing":
+        return make_again(entry, place, found)
     if found is None and before.type == "socket" and rebooted:
         return False  # a socket lives as long as who listens on it
     return restore_access(entry, place, found)
@@ -106,15 +110,29 @@ def remove_made(entry: PathEntry, place: Place, found: os.stat_result) -> bool:
     return True
 
 
-def make_again(entry: PathEntry, place: Place) -> None:
-    """The directory that was removed, with its mode, owner and attributes. Raises OSError."""
-    os.mkdir(place.name, 0o700, dir_fd=place.parent)
+def make_again(entry: PathEntry, place: Place, found: Optional[os.stat_result]) -> bool:
+    """The directory that was removed, with its mode, owner and attributes; whether there was anything to do.
+
+    One that was made again and did not get its access any more, root's alone and empty, gets it now. Raises
+    LeftAloneError for anything else that is not as before, OSError.
+    """
+    before = entry.before
+    if found is None:
+        os.mkdir(place.name, 0o700, dir_fd=place.parent)
     descriptor = place.open(PATH_FLAGS)
     try:
-        set_access(descriptor, entry.before)
+        now = os.fstat(descriptor)
+        access = (stat.S_IMODE(now.st_mode), now.st_uid, now.st_gid)
+        is_directory = type_name(now) == "directory"
+        if is_directory and access == (before.mode, before.uid, before.gid) and has_xattrs(descriptor, before):
+            return False
+        if not is_directory or access not in (MADE_ACCESS, (before.mode, before.uid, before.gid)):
+            raise LeftAloneError(plain_line(entry.path) + " was made by somebody else since")
+        set_access(descriptor, before)
     finally:
         os.close(descriptor)
     os.fsync(place.parent)
+    return True
 
 
 def holds_before(entry: PathEntry, place: Place, found: Optional[os.stat_result]) -> bool:
@@ -236,10 +254,17 @@ def drop_copies(entries: List[Entry]) -> List[str]:
             continue
         try:
             place = open_place(entry.path)
-        except (OSError, UntrustedError):
+        except FileNotFoundError:
+            continue  # gone with its directory
+        except UntrustedError as error:
+            left.append("the copy of what was at %s before: %s" % (plain_line(entry.path), plain_line(str(error))))
+            continue
+        except OSError as error:
+            left.append(system_error("the copy of what was at %s before" % plain_line(entry.path), error))
             continue
         try:
-            remove_staged(place, entry.old)
+            if place.missing is None:
+                remove_staged(place, entry.old)
         except OSError as error:
             left.append(system_error("the copy of what was at %s before" % plain_line(entry.path), error))
         finally:

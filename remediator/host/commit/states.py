@@ -2,14 +2,13 @@
 
 import base64
 import binascii
-import hashlib
 import os
 import stat
 from typing import Any, Dict, NamedTuple, Optional
 
 from remediator.host.commit.access import read_xattrs
 from remediator.host.commit.outcomes import StepError
-from remediator.host.commit.places import PATH_FLAGS, PLACE_READ_FLAGS, Place, type_name
+from remediator.host.commit.places import PATH_FLAGS, PLACE_READ_FLAGS, Place, content_digest, type_name
 
 STATE_TYPES = ("missing", "file", "directory", "socket")
 
@@ -106,15 +105,6 @@ def digest_at(place: Place, facts: os.stat_result) -> str:
         found = os.fstat(descriptor)
         if (found.st_dev, found.st_ino) != (facts.st_dev, facts.st_ino):
             raise StepError("%s was replaced by somebody else just now" % place.path)
-        digest = hashlib.sha256()
-        # No more than was there when it was opened: a file that grows as it is read must not hold the host up.
-        left = found.st_size + 1
-        while left > 0:
-            piece = os.read(descriptor, min(left, 1048576))
-            if not piece:
-                break
-            digest.update(piece)
-            left -= len(piece)
-        return digest.hexdigest()
+        return content_digest(descriptor)
     finally:
         os.close(descriptor)

@@ -25,7 +25,7 @@ from remediator.host.commit.restarts import refuse_other_restart
 from remediator.host.commit.restore import drop_copies, restore_entries
 from remediator.host.commit.staged_pair import KEY_PATH, REQUEST_PATH
 from remediator.host.commit.steps import HEALTH_PROBES, activate, check_health, probe, serving_units, settle_seconds
-from remediator.host.commit.units import last_log_lines, refuse_foreign_reload, telling_line, unit_is_down
+from remediator.host.commit.units import is_stopping, last_log_lines, refuse_foreign_reload, telling_line, unit_is_down
 from remediator.host.commit.validations import validate
 from remediator.host.commit.work import Work, make_work, validated_staged
 from remediator.host.common.serve import ProgramError
@@ -161,19 +161,18 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
         reason += down_because(transaction, log)
     restored = restore_entries(journal.entries, journal.directory)
     trouble = list(restored.trouble)
-    for step in progress.activated:
-        try:
-            activate(step)
-        except (StepError, OSError) as error:
-            trouble.append(failure_reason(error))
-    if began:
-        trouble += unhealthy(transaction.probe, progress.running, progress.settle)
+    left_alone = "; left as it is: " + "; ".join(restored.left_alone) if restored.left_alone else ""
     if not began and not trouble:
         forget(journal)
-        return make_result(transaction, "refused", reason)
-    left_alone = "; left as it is: " + "; ".join(restored.left_alone) if restored.left_alone else ""
-    if trouble:
+        return make_result(transaction, "refused", reason + left_alone)
+    if is_stopping():
+        # Nothing starts any more until the next boot, and then from the old bytes.
+        left_alone += "; the host is shutting down, so nothing was restarted"
+    elif began:
+        trouble += activate_again(progress.activated, transaction.probe, progress.running, progress.settle)
+    if progress.activated:
         log = both_logs(log, transaction)
+    if trouble:
         words = reason + "; putting it back did not help: " + "; ".join(trouble) + left_alone
         result = make_result(transaction, "broken", words, log)
         mark_broken(journal, result)
@@ -182,6 +181,17 @@ def roll_back(transaction: Transaction, progress: Progress, journal: Journal, fa
     else:
         result = make_result(transaction, "rolled_back", reason + left_alone, log)
     return result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
+
+
+def activate_again(activation: Sequence[Step], probes: Sequence[Step], running: Set[str], settle: float) -> List[str]:
+    """Has the services read what is there again; what is not well for `settle` seconds afterwards, in words."""
+    trouble = []
+    for step in activation:
+        try:
+            activate(step)
+        except (StepError, OSError) as error:
+            trouble.append(failure_reason(error))
+    return trouble + unhealthy(probes, running, settle)
 
 
 def unhealthy(probes: Sequence[Step], running: Set[str], settle: float) -> List[str]:
@@ -254,7 +264,9 @@ def failure_log(transaction: Transaction) -> str:
 def both_logs(first: str, transaction: Transaction) -> str:
     """What the service said with the new bytes, and then with the old ones."""
     second = failure_log(transaction)
-    return first + "\nWith the old bytes back:\n" + second if first and second else first or second
+    if not first or not second or second == first:
+        return second or first
+    return first + "\nWith the old bytes back:\n" + second
 
 
 def down_because(transaction: Transaction, log: str) -> str:

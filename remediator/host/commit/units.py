@@ -145,6 +145,20 @@ def refuse_foreign_reload(units: Sequence[str]) -> None:
         )
 
 
+def started_at(unit: str) -> int:
+    """When a unit's main process was started, in microseconds of the monotonic clock; 0 for never. Raises StepError."""
+    found = unit_properties(unit, ("ExecMainStartTimestampMonotonic",)).get("ExecMainStartTimestampMonotonic", "")
+    return int(found) if found.isdigit() else 0
+
+
+def is_stopping() -> bool:
+    """Whether the host is shutting down: systemd refuses to start anything then."""
+    try:
+        return run_program("systemctl", ["is-system-running"]).output.strip() == "stopping"
+    except StepError:
+        return False
+
+
 def unit_is_down(unit: str) -> bool:
     """Whether a unit is known not to be active."""
     try:

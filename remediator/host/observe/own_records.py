@@ -24,7 +24,7 @@ MAX_OWN_DOCUMENT = 1048576
 MAX_OWN_TEXT = 1000
 MAX_OWN_UNITS = 100
 # Of /proc/locks: `3: FLOCK  ADVISORY  WRITE 812 00:2e:1843 0 EOF`.
-HELD_LOCK = pattern(r"^\d+: FLOCK .* [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
+HELD_LOCK = pattern(r"^\d+: FLOCK .* (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
 
 
 def own_state() -> "dict[str, Any]":
@@ -185,12 +185,15 @@ def lock_holder() -> "dict[str, Any] | None":
     found = lstat_own(path)
     if found is None:
         return None
-    held = HELD_LOCK.finditer(text_of(read_proc("/proc/locks", 1048576)))
-    if not any(line.group(1) == str(found.st_ino) for line in held):
-        return None
     try:
         document = own_document(path)
     except UnreadableError:
         document = {}
+    # The inode alone may be another filesystem's, and its device is not what stat(2) says on btrfs: the process that
+    # signed it tells. Who has the lock and has not signed it yet is not told.
+    held = HELD_LOCK.finditer(text_of(read_proc("/proc/locks", 1048576)))
+    holder = (str(document.get("pid")), str(found.st_ino))
+    if not any((line.group(1), line.group(2)) == holder for line in held):
+        return None
     texts = {name: own_text(document.get(name)) for name in ("run", "who")}
     return dict(texts, started=own_number(document.get("started")))

@@ -108,12 +108,16 @@ def test_a_broken_host_says_so_even_where_its_mark_cannot_be_read(top: Path) -> 
 def test_who_changes_the_host_now_is_told_while_the_lock_is_held_and_no_longer(top: Path) -> None:
     put(top, document(FIRST, "files"))
     lock = top / "lock"
-    lock.write_text(json.dumps({"run": SECOND, "who": "bob@x", "started": 7}))
+    signed = {"run": SECOND, "who": "bob@x", "started": 7, "pid": os.getpid()}
+    lock.write_text(json.dumps(signed))
     lock.chmod(0o600)
     assert light().holder is None
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         holder = light().holder
+        # Another filesystem's file may have this one's inode number: whoever holds that one did not sign this.
+        lock.write_text(json.dumps({**signed, "pid": 1}))
+        assert light().holder is None
     assert holder is not None
     assert (holder.run, holder.who, holder.started) == (SECOND, "bob@x", 7)
     assert light().holder is None

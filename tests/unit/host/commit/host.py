@@ -47,6 +47,17 @@ exec {under} {user} /bin/sh -c {command}
 """
 
 
+# For a program of the host's: fills the disk that the journal lies on.
+FILL = """
+with open("/var/lib/filler", "wb", buffering=0) as filler:
+    try:
+        while True:
+            filler.write(b"x" * 4096)
+    except OSError:
+        pass
+"""
+
+
 @dataclass
 class CommitHost:
     """Where a test keeps its files (`files`, a root that requests name) and how it runs the program."""

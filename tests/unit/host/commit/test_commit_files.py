@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from remediator.plan import Action, Precondition
+from remediator.plan import Action, Precondition, Step
 from tests.unit.host.commit.host import CommitHost, seen, transaction, write
 
 ACL = struct.pack("<I", 2) + b"".join(
@@ -46,6 +46,17 @@ def test_a_replaced_file_keeps_its_attributes_and_access_list_but_no_capability(
     assert sorted(os.listxattr(path)) == ["system.posix_acl_access", "user.note"]
     assert os.getxattr(path, "system.posix_acl_access") == ACL
     assert names(host) == ["daemon.json"]
+
+
+def test_a_replaced_file_keeps_its_selinux_label_and_so_does_what_is_put_back(host: CommitHost) -> None:
+    label = b"system_u:object_r:container_config_t:s0\0"
+    path = host.file("daemon.json", b"{}\n", 0o640)
+    os.setxattr(path, "security.selinux", label)
+    [result] = host.run(transaction(write(path, b'{"icc": false}\n', 0o640)))
+    assert (result["outcome"], os.getxattr(path, "security.selinux")) == ("applied", label)
+    impossible = Step(do="mode_is", path=str(path), mode=1, uid=0, gid=0)
+    [result] = host.run(transaction(write(path, b"{}", 0o640), probe=(impossible,)))
+    assert (result["outcome"], os.getxattr(path, "security.selinux")) == ("rolled_back", label)
 
 
 def test_a_file_is_written_into_a_directory_that_the_same_transaction_makes(host: CommitHost) -> None:

@@ -86,6 +86,7 @@ def test_a_directory_swapped_for_a_link_again_and_again_never_leads_outside(host
             stop.set()
             attacker.join()
             (host.files / "link").unlink()
+        assert "error" not in host.recover(release=True)
         assert [item.name for item in outside.iterdir()] == ["daemon.json"]
         assert state_of(victim) == before
         (inside / "daemon.json").write_bytes(b"old\n")

@@ -10,18 +10,7 @@ from typing import Any
 
 from remediator.history import new_ulid
 from remediator.plan import Action, Change, State, Step
-from tests.unit.host.commit.host import CommitHost, chmod, state_of, transaction, write
-
-# Fills the disk that the journal lies on, and then answers as auditctl -l does.
-FILL = """
-with open("/var/lib/filler", "wb", buffering=0) as filler:
-    try:
-        while True:
-            filler.write(b"x" * 4096)
-    except OSError:
-        pass
-print("-w /x -p wa")
-"""
+from tests.unit.host.commit.host import FILL, CommitHost, chmod, state_of, transaction, write
 
 
 def records(host: CommitHost) -> list[dict[str, Any]]:
@@ -191,7 +180,7 @@ def paired(host: CommitHost) -> list[tuple[dict[str, Any], Path]]:
 
 
 def test_a_disk_that_is_full_after_the_change_still_takes_its_record(host: CommitHost) -> None:
-    host.program("auditctl", FILL)
+    host.program("auditctl", FILL + 'print("-w /x -p wa")')
     path = host.file("daemon.json")
     probe = (Step(do="audit_loaded", rule=("-w", "/x", "-p", "wa")),)
     small = "mount -t tmpfs -o size=512k,mode=755 tmpfs /var/lib"

@@ -69,7 +69,7 @@ def test_a_link_in_place_of_a_directory_leads_nowhere(host: CommitHost, victim: 
             FileRemoval(entries[1], directory),
             AccessChange(str(path), "file", 0o600, None),
             DirectoryMade(made),
-            DirectoryRemoved(made),
+            DirectoryRemoved(made, ()),
         ]
         for work in works:
             with pytest.raises(NotADirectoryError):

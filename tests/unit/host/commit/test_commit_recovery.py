@@ -120,7 +120,7 @@ def test_a_service_that_is_not_well_with_its_old_bytes_leaves_the_host_broken_un
     assert recovered["outcome"] == "broken"
     answer = host.start(host.request(transaction(chmod(config, 0o600)))).answer()
     assert answer["error"]["kind"] == "broken"
-    assert "remediate recover --release" in answer["error"]["message"]
+    assert "remediate recover -i INVENTORY --release HOST" in answer["error"]["message"]
     assert config.stat().st_mode & 0o777 == 0o640
     assert host.recover(release=True)["released"] is True
     assert host.run(transaction(chmod(config, 0o600)))[0]["outcome"] == "applied"

@@ -292,7 +292,9 @@ def daemon(address: Path, answers: list[list[str]]) -> Iterator[list[str]]:
                 with connection:
                     asked.append(connection.recv(4096).decode().split(" HTTP")[0])
                     names = answers.pop(0) if len(answers) > 1 else answers[0]
-                    listed = [{"Names": ["/" + name], "State": "running"} for name in names]
+                    # One whose name ends so is only listed because Docker starts it again and again.
+                    state = ["restarting" if name.endswith("-looping") else "running" for name in names]
+                    listed = [{"Names": ["/" + name], "State": each} for name, each in zip(names, state, strict=True)]
                     body = "OK" if asked[-1] == "GET /_ping" else json.dumps(listed)
                     connection.sendall(f"HTTP/1.0 200 OK\r\nX: y\r\n\r\n{body}".encode())
 
@@ -316,6 +318,24 @@ def test_containers_that_ran_before_are_waited_for_and_others_are_not(host: Comm
         [result] = host.run(transaction(write(config, b"new\n"), activation=RESTART, probe=probe))
     assert result["outcome"] == "applied"
     assert asked == ["GET /_ping", "GET /containers/json", "GET /_ping", "GET /containers/json", "GET /containers/json"]
+
+
+def test_a_container_that_only_kept_being_restarted_before_is_not_waited_for(host: CommitHost, config: Path) -> None:
+    address = host.base / "docker.sock"
+    probe = (Step(do="containers", path=str(address), names=("web", "web-looping")),)
+    with daemon(address, [["web", "web-looping"], ["web"]]):
+        [result] = host.run(transaction(write(config, b"new\n"), activation=RESTART, probe=probe))
+    assert result["outcome"] == "applied"
+
+
+def test_what_the_service_says_with_each_of_both_files_is_told_where_that_differs(
+    host: CommitHost, config: Path
+) -> None:
+    (host.base / "on_restart").write_text(REFUSES_NEW)
+    host.program("journalctl", f'print("started with", pathlib.Path({str(config)!r}).read_text().strip())')
+    [result] = host.run(transaction(write(config, b"new\n"), activation=RESTART, probe=ACTIVE))
+    assert result["outcome"] == "rolled_back"
+    assert result["log"] == "started with new\nWith the old bytes back:\nstarted with old"
 
 
 def test_the_docker_socket_is_not_connected_to_while_the_service_is_stopped(host: CommitHost, config: Path) -> None:
