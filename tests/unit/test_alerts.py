@@ -54,7 +54,7 @@ def test_what_rolling_back_restarts_is_named_and_an_apply_that_somebody_approves
     restarting = {**OPEN, "restarts": ["docker.service"]}
     plan = planned(open=[restarting])
     (alert,) = plan.alerts
-    assert alert.text.endswith("or `remediate recover`, rolls it back, which restarts docker.service")
+    assert alert.text.endswith("rolls it back, which restarts docker.service")
     assert plan.transactions
     assert plan.restarts == ("docker.service",)
 
