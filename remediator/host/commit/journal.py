@@ -76,11 +76,14 @@ class Journal(NamedTuple):
         except OSError:
             pass  # the record of the end that follows takes its place
 
-    def tidy(self, applied: bool) -> None:
-        """Drops what only an open transaction needs; the journal last. Raises OSError."""
+    def tidy(self, keep: bool) -> None:
+        """Drops what only an open transaction needs, the backups unless they are to be kept; the journal last.
+
+        Raises OSError.
+        """
         names = [os.fsencode(name) for name in os.listdir(self.directory)]
         for name in names:
-            if name == ACTIVATING or (not applied and BACKUP_FILE.match(name) is not None):
+            if name == ACTIVATING or (not keep and BACKUP_FILE.match(name) is not None):
                 os.unlink(name, dir_fd=self.directory)
         remove_name(self.directory, JOURNAL)
         remove_name(self.directory, RECORD_DRAFT)

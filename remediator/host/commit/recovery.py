@@ -71,7 +71,9 @@ def recover(journal: Journal, at_boot: bool, give_up: bool) -> Optional[Recovere
     if restored.trouble and not give_up:
         return Recovered(journal.document["run"], leave_open(journal, result))
     journal.document["recovered"] = True  # goes into its record: it did not end by itself
-    result = result._replace(reason="; ".join([result.reason] + end_journal(journal, result)))
+    result = result._replace(
+        reason="; ".join([result.reason] + end_journal(journal, result, given_up=bool(restored.trouble)))
+    )
     return Recovered(journal.document["run"], result)
 
 

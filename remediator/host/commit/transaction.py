@@ -2,7 +2,7 @@
 
 from typing import List, NamedTuple, Sequence, Set
 
-from remediator.host.commit.journal import Journal, begin_journal, forget
+from remediator.host.commit.journal import TRANSACTIONS_DIRECTORY, Journal, begin_journal, forget
 from remediator.host.commit.kernel_audit import audit_locked, rule_form
 from remediator.host.commit.openssl import require_openssl, require_subject
 from remediator.host.commit.outcomes import (
@@ -214,14 +214,25 @@ def leave_open(journal: Journal, result: Result) -> Result:
     return result._replace(reason=result.reason + "; its journal stays open, and the next recovery tries again")
 
 
-def end_journal(journal: Journal, result: Result) -> List[str]:
-    """Puts down how it ended and closes the journal; what could not be done of that, in words."""
+def end_journal(journal: Journal, result: Result, given_up: bool = False) -> List[str]:
+    """Puts down how it ended and closes the journal; what could not be done of that, in words.
+
+    `given_up`: not everything was put back, so that the backups stay, for a person.
+    """
     try:
         journal.end(result)
     except OSError as error:
         journal.close()
         return [system_error("its journal stays open, since its end could not be recorded: " + journal.name, error)]
-    return close_journal(journal, applied=False)
+    if not given_up:
+        return close_journal(journal, applied=False)
+    try:
+        journal.tidy(keep=True)
+    except OSError as error:
+        return [system_error("our own directory for it could not be tidied: " + journal.name, error)]
+    finally:
+        journal.close()
+    return ["what was there before is kept in %s/%s" % (TRANSACTIONS_DIRECTORY, journal.name)]
 
 
 def close_journal(journal: Journal, applied: bool) -> List[str]:
@@ -234,7 +245,7 @@ def close_journal(journal: Journal, applied: bool) -> List[str]:
         journal.close()
         return left
     try:
-        journal.tidy(applied)
+        journal.tidy(keep=applied)
     except OSError as error:
         return [system_error("our own directory for it could not be tidied: " + journal.name, error)]
     finally:

@@ -147,8 +147,12 @@ def test_a_written_file_that_is_locked_is_put_back_once_it_is_unlocked_and_not_f
 def test_a_person_who_releases_a_host_ends_what_cannot_be_put_back(host: CommitHost) -> None:
     first = host.files / "first"
     host.run(between(host, f'subprocess.run(["chattr", "+i", {str(first)!r}], check=True); sys.exit("no")'))
-    assert host.recover(release=True)["recovered"][0]["outcome"] == "broken"
+    [given_up] = host.recover(release=True)["recovered"]
+    assert given_up["outcome"] == "broken"
+    [kept] = host.state.glob("transactions/*/*.before")
+    assert str(Path("/var/lib/remediator/transactions") / kept.parent.name) in given_up["reason"]
     assert host.recover(release=True)["released"] is True
+    assert kept.exists()
     assert not list(host.state.glob("transactions/*/journal.json"))
     subprocess.run(["chattr", "-i", str(first)], check=True)
     assert host.run(transaction(write(first, b"newer")))[0]["outcome"] == "applied"
