@@ -5,6 +5,7 @@
 PARTS = (
     "common/serve.py",
     "observe/later.py",
+    "commit/engine.py",
     "commit/outcomes.py",
     "commit/programs.py",
     "commit/detached.py",

@@ -13,10 +13,10 @@ import sys
 import time
 from typing import Any, Dict, List, NamedTuple
 
+from remediator.host.commit.engine import load_engine
 from remediator.host.commit.main import handle
 from remediator.host.commit.programs import find_program, start_program
 from remediator.host.common.serve import ProgramError, failure_text, sha256, write_all
-from remediator.host.observe.later import load_later
 
 # There where systemd is the init, as sd_booted(3) has it.
 SYSTEMD_DIRECTORY = "/run/systemd/system"
@@ -51,7 +51,7 @@ def begin(document: Dict[str, Any], secret: bytes, call: Call) -> Dict[str, Any]
     """
     if isinstance(document, dict) and document.get("do", "commit") in DETACHED:
         hand_over(str(document.get("run")), call)
-    load_later("commit")
+    load_engine()
     if isinstance(document, dict) and document.get("do") == "boot":
         return at_boot(document, call)
     return handle(document, secret, call.body)

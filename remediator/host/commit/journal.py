@@ -85,9 +85,8 @@ class Journal(NamedTuple):
         for name in names:
             if name == ACTIVATING or (not keep and BACKUP_FILE.match(name) is not None):
                 os.unlink(name, dir_fd=self.directory)
-        remove_name(self.directory, JOURNAL)
-        remove_name(self.directory, RECORD_DRAFT)
-        remove_name(self.directory, BROKEN_DRAFT)
+        for name in (RECORD_DRAFT, BROKEN_DRAFT, JOURNAL):
+            remove_name(self.directory, name)
         os.fsync(self.directory)
 
 

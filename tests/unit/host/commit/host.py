@@ -73,6 +73,11 @@ class CommitHost:
     def state(self) -> Path:
         return self.base / "var-lib" / "remediator"
 
+    @property
+    def state_names(self) -> list[str]:
+        """What is in the state directory, but for the program's own compiled copy."""
+        return sorted(item.name for item in self.state.iterdir() if not item.name.startswith("engine-"))
+
     def file(self, name: str, content: bytes = b"old\n", mode: int = 0o644, uid: int = 0, gid: int = 0) -> Path:
         """A file below `files`."""
         path = self.files / name

@@ -86,7 +86,7 @@ def test_a_host_makes_a_key_that_root_alone_reads_and_a_request_for_its_name(hos
     assert asked.public_key() == held.public_key()
     assert asked.subject.rfc4514_string() == "CN=web1"
     assert list(asked.extensions) == []
-    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
+    assert host.state_names == ["lock", "tls", "transactions"]
     [line] = host.journal()
     assert 'path="/var/lib/remediator/tls/key.pem" outcome=applied' in line
 
@@ -125,7 +125,7 @@ def test_a_new_pair_replaces_the_old_one_as_a_whole(host: CommitHost) -> None:
     second = made(host, "web2")
     assert first != second
     assert request_digest(pair(host)[1]) == second
-    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
+    assert host.state_names == ["lock", "tls", "transactions"]
 
 
 @pytest.mark.parametrize("had_one", [True, False])
@@ -137,9 +137,7 @@ def test_a_transaction_that_fails_puts_the_old_pair_back(host: CommitHost, had_o
     [result] = host.run(transaction(make("web2"), chmod(path, 0o600), probe=(impossible(path),)))
     assert result["outcome"] == "rolled_back"
     assert [state_of(item) for item in pair(host) if item.exists()] == before
-    assert sorted(item.name for item in host.state.iterdir()) == (
-        ["lock", "tls", "transactions"] if had_one else ["lock", "transactions"]
-    )
+    assert host.state_names == (["lock", "tls", "transactions"] if had_one else ["lock", "transactions"])
 
 
 @pytest.mark.parametrize("fails", ["genpkey", "req", "pkey"])
@@ -151,7 +149,7 @@ def test_an_openssl_that_fails_leaves_the_old_pair_and_nothing_beside_it(host: C
     assert result["outcome"] == "refused"
     assert "openssl" in result["reason"]
     assert [state_of(item) for item in pair(host)] == before
-    assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
+    assert host.state_names == ["lock", "tls", "transactions"]
 
 
 def test_a_request_of_another_key_is_not_kept(host: CommitHost) -> None:
@@ -178,7 +176,7 @@ def test_a_kill_at_any_moment_leaves_the_old_pair_or_the_new_one_or_none_and_nev
         if (host.state / "tls").exists():
             assert digest_of(pair(host)[0]) == request_digest(pair(host)[1])
         made(host)
-        assert sorted(item.name for item in host.state.iterdir()) == ["lock", "tls", "transactions"]
+        assert host.state_names == ["lock", "tls", "transactions"]
 
 
 def test_an_exchange_that_was_cut_in_its_middle_is_ended_with_the_old_pair(host: CommitHost) -> None:
@@ -192,7 +190,7 @@ def test_an_exchange_that_was_cut_in_its_middle_is_ended_with_the_old_pair(host:
     path = host.files / "key.pem"
     [result] = host.run(transaction(install(path, held)))
     assert (result["outcome"], digest_of(path)) == ("applied", held)
-    assert sorted(item.name for item in host.state.iterdir()) == [".tls.swp", "lock", "tls", "transactions"]
+    assert host.state_names == [".tls.swp", "lock", "tls", "transactions"]
 
 
 def hostile_link(host: CommitHost) -> None:
