@@ -56,24 +56,28 @@ def main_process(host: ContainerHost) -> str:
 
 
 @pytest.fixture(scope="module", params=["debian12", "debian13"])
+def release(request: pytest.FixtureRequest) -> str:
+    """The image of the host."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def remediate(release: str, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """The installed command with a home for each host: the second one may get the first one's address."""
+    return Product(tmp_path_factory.mktemp(f"home-{release}"))
+
+
+@pytest.fixture(scope="module")
 def undone(
-    request: pytest.FixtureRequest,
-    engine: Engine,
-    lab_keys: Keys,
-    remediate: Product,
-    tmp_path_factory: pytest.TempPathFactory,
+    release: str, engine: Engine, lab_keys: Keys, remediate: Product, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Undone]:
     """A host that needed everything and got it in one run: access, content trust, and TLS with a restart of Docker."""
-    name = f"{request.param}-undone"
-    host = start_docker_host(engine, lab_keys, request.param, name)
+    name = f"{release}-undone"
+    host = start_docker_host(engine, lab_keys, release, name)
     host.script(drift("docker"))
     directory = tmp_path_factory.mktemp(name)
     hosts = listening(host, directory)
-    remediate.home.joinpath(".local").exists() or make_authority(remediate, directory)
-    passphrase = directory / "passphrase"
-    passphrase.write_text("correct horse lab-4711 staple\n")
-    passphrase.chmod(0o600)
-    issued = remediate("tls", "issue", "-i", str(hosts), "--passphrase-file", str(passphrase))
+    issued = make_authority(remediate, directory).issue(hosts)
     assert issued.code == 0, issued.err + issued.out
     before = snapshot(host)
     process = main_process(host)
