@@ -18,7 +18,7 @@ from pathlib import Path
 from . import cache
 from .container import start_docker_host, start_host, start_jump_pair
 from .engine import OWNER_LABEL, Engine, engine
-from .interface import LabError, LabHost, inventory
+from .interface import LabError, LabHost, reaching
 from .keys import Keys, make_keys
 from .kubernetes import start_kubeadm
 from .kubernetes_build import binaries, images
@@ -83,7 +83,7 @@ def up(names: Sequence[str], group: str) -> None:
         except BaseException:
             lab.remove_owned_by(group)
             raise
-        (place / "inventory.yml").write_text(inventory(host for each in started for host in each))
+        (place / "inventory.yml").write_text(reaching({host: {} for each in started for host in each}))
     print(place / "inventory.yml")
 
 

@@ -134,12 +134,17 @@ def inventory(hosts: Iterable[LabHost], extra_vars: Mapping[str, Mapping[str, ob
 
     `remediator_policy` is LAB_POLICY where it is not among those.
     """
+    given = extra_vars or {}
+    return reaching({host: {"remediator_policy": LAB_POLICY, **given.get(host.name, {})} for host in hosts})
+
+
+def reaching(hosts: Mapping[LabHost, Mapping[str, object]]) -> str:
+    """An Ansible inventory in YAML that reaches these hosts, each with these variables besides."""
     lines = ["all:", "  hosts:"]
-    for host in hosts:
+    for host, more in hosts.items():
         lines.append(f"    {host.name}:")
-        variables = {**host.inventory_vars(), "remediator_policy": LAB_POLICY, **(extra_vars or {}).get(host.name, {})}
         # A JSON value is a YAML value.
-        lines += [f"      {name}: {json.dumps(value)}" for name, value in variables.items()]
+        lines += [f"      {name}: {json.dumps(value)}" for name, value in {**host.inventory_vars(), **more}.items()]
     return "\n".join(lines) + "\n"
 
 
