@@ -23,6 +23,7 @@ from .hosts.keys import Keys
 from .product import REMEDIATE, Answer, Product
 
 OURS = "/var/lib/remediator"
+BOOT_UNIT = ("/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/sysinit.target.wants")
 DAEMON_JSON = "/etc/docker/daemon.json"
 DEFAULTS = "/etc/default/docker"
 DROP_IN = "/etc/systemd/system/docker.socket.d"
@@ -140,7 +141,9 @@ def test_an_apply_beside_a_broken_daemon_json_changes_only_what_was_decided(
     answer = remediate.apply(hosts_file)
     assert answer.code == 3
     after = fingerprint(host)
-    assert {path for path in before | after if before.get(path) != after.get(path)} == {DEFAULTS}
+    changed = {path for path in before | after if before.get(path) != after.get(path)}
+    # The unit that would recover at boot came and went: the times of the directories it lay in tell.
+    assert changed - {"/etc", *BOOT_UNIT} == {DEFAULTS}
     host.run("chmod", "0664", DEFAULTS)
 
 

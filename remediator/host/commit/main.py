@@ -5,7 +5,7 @@ import resource
 import signal
 from typing import Any, Callable, Dict, List, Optional
 
-from remediator.host.commit.boot_unit import install_boot_unit, remove_boot_unit
+from remediator.host.commit.boot_unit import remove_boot_unit
 from remediator.host.commit.collect import collect, refuse_closed
 from remediator.host.commit.journal import open_journals, recorded
 from remediator.host.commit.lock import take_lock
@@ -166,14 +166,13 @@ def commit_all(request: Request, body: bytes) -> List[Result]:
 
 def commit_due(due: List[Transaction], request: Request, body: bytes, done: Dict[str, Result]) -> None:
     """Carries out these transactions, and notes their results in `done`."""
-    install_boot_unit(body)
     for transaction in due:
         broken = next((result.group for result in done.values() if result.outcome == "broken"), None)
         if broken is not None:
             reason = "transaction %s before it ended broken" % broken
             done[transaction.group] = make_result(transaction, "held", reason)
             continue
-        result = done[transaction.group] = commit_transaction(transaction, request)
+        result = done[transaction.group] = commit_transaction(transaction, request, body)
         log_result(request, transaction, result)
     end_boot_unit()
 

@@ -2,6 +2,7 @@
 
 from typing import List, NamedTuple, Sequence, Set
 
+from remediator.host.commit.boot_unit import install_boot_unit
 from remediator.host.commit.journal import TRANSACTIONS_DIRECTORY, Journal, begin_journal, forget
 from remediator.host.commit.kernel_audit import audit_locked, rule_form
 from remediator.host.commit.openssl import require_openssl, require_subject
@@ -48,8 +49,11 @@ class Progress(NamedTuple):
         return settle_seconds(self.activated, self.healthy)
 
 
-def commit_transaction(transaction: Transaction, request: Request) -> Result:
-    """Carries out one transaction whose preconditions held. Raises nothing: every end is an outcome."""
+def commit_transaction(transaction: Transaction, request: Request, body: bytes) -> Result:
+    """Carries out one transaction whose preconditions held. Raises nothing: every end is an outcome.
+
+    `body` is the frame in which the program came, for the boot unit: that is there before the journal is.
+    """
     progress = Progress([], [], set(), request.healthy_seconds)
     try:
         check_transaction(transaction, request)
@@ -57,6 +61,7 @@ def commit_transaction(transaction: Transaction, request: Request) -> Result:
         hold_foreign_reload(transaction)
         refuse_other_restart(transaction)
         planned = plan_changes(transaction, request.secret)
+        install_boot_unit(body)
         journal = begin_journal(request, transaction, planned.entries, sorted(progress.running))
     except NotStartedError as stop:
         return make_result(transaction, stop.outcome, stop.reason)
