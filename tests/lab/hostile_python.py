@@ -180,7 +180,7 @@ def pretends(marker: bytes, arguments: list[str]) -> None:
 
 def deserts(marker: bytes, arguments: list[str]) -> None:
     """Observes honestly, and is never heard of again once it knows what a commit asks for."""
-    if b'"transactions"' in received(marker):
+    if any(word in received(marker) for word in (b'"transactions":[{', b'"collect"')):
         sys.exit(1)
     write(1, subprocess.run([sys.executable, *arguments], input=framed(marker), stdout=-1, check=True).stdout)
 
