@@ -180,7 +180,9 @@ def pretends(marker: bytes, arguments: list[str]) -> None:
 
 def deserts(marker: bytes, arguments: list[str]) -> None:
     """Observes honestly, and is never heard of again once it knows what a commit asks for."""
-    if any(word in received(marker) for word in (b'"transactions":[{', b'"collect"')):
+    sent = received(marker)
+    request = json.loads(sent[sent.rindex(b'{"format_version"') :])
+    if "transactions" in request or request.get("do") == "collect":
         sys.exit(1)
     write(1, subprocess.run([sys.executable, *arguments], input=framed(marker), stdout=-1, check=True).stdout)
 
