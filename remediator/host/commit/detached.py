@@ -76,7 +76,8 @@ def hand_over(run: str, call: Call) -> None:
     missing, is too old for --pipe and --collect (before 236), or refuses. Nothing was begun elsewhere then: the unit
     gets its frame only after it has said that it is there.
     """
-    unit = "remediator-commit-%s.service" % run.lower()
+    # One for each call: a run may call twice, and the manager keeps a unit's name a moment longer than its process.
+    unit = "remediator-commit-%s-%s.service" % (run.lower(), call.marker[:8].decode("ascii"))
     program = find_program("systemd-run")
     inside = os.environ.get(UNIT_VARIABLE) == unit
     if inside or program is None or UNIT_RUN.match(run) is None or not os.path.isdir(SYSTEMD_DIRECTORY):
@@ -96,8 +97,9 @@ def hand_over(run: str, call: Call) -> None:
         return
     send(frame, call)
     process.stdin.close()
-    pass_on(answers)
-    sys.exit(process.wait())
+    if pass_on(answers, call.marker):
+        process.kill()  # it waits for the manager to clear the unit away, which nobody else needs to
+    sys.exit(max(0, process.wait()))
 
 
 def unit_arguments(unit: str, run: str) -> List[bytes]:
@@ -143,13 +145,22 @@ def send(frame: int, call: Call) -> None:
         pass  # it ended: what it said, or that it said nothing, is the answer
 
 
-def pass_on(answers: int) -> None:
-    """Copies everything to standard output, until it ends or nobody is there to read it."""
-    while True:
+def pass_on(answers: int, marker: bytes) -> bool:
+    """Copies to standard output until the answer is whole (true), or all has ended, or nobody is there to read it."""
+    held = bytearray()
+    while not is_whole(held, marker):
         piece = os.read(answers, 65536)
         if not piece:
-            return
+            return False
+        held += piece
         try:
             write_all(1, piece)
         except BrokenPipeError:
-            return
+            return False
+    return True
+
+
+def is_whole(held: bytearray, marker: bytes) -> bool:
+    """Whether an answer as serve writes it is there to its end."""
+    head, newline, answer = bytes(held).partition(marker + b" answer ")[2].partition(b"\n")
+    return bool(newline) and len(answer) > int(head.split()[0])
