@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Most of the time the tests wait for something. LABS is fewer: its heavy machines take a processor each.
+WORKERS ?= 3
+LABS ?= 2
 ROOTLESS := $(if $(filter-out 0,$(shell id -u)),-m "not root")
 
 .PHONY: help preview dev lint unit packages lab molecule bench faults test clean
@@ -39,13 +42,14 @@ lint: dev ## ruff, mypy --strict, ansible-lint, yamllint
 
 unit: dev ## unit, kind, property and CLI tests: no lab
 	@$(if $(ROOTLESS),echo "Left out: the root tier of the unit tests (mount namespaces, chattr, other owners).")
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest $(ROOTLESS) tests/unit tests/kinds tests/property tests/cli $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n $(WORKERS) $(ROOTLESS) tests/unit tests/kinds \
+		tests/property tests/cli $(ARGS)
 
 packages: ## the Debian packages that the lab needs, when root
 	bash tests/lab/packages.sh
 
 lab: dev packages ## tests on real hosts that they make themselves (root)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest tests/lab $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n $(LABS) --dist loadfile tests/lab $(ARGS)
 
 molecule: dev packages ## molecule's scenarios on the lab's hosts (root)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --all

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from remediator.own_records import OwnState
+from remediator.own_records import TRANSACTIONS, OpenTransaction, OwnState
 from remediator.plan import Alert
 from remediator.text import one_line
 
@@ -46,7 +46,7 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, ...]]:
         yield (
             "open",
             f"run {each.run} by {each.who or '?'} was interrupted in transaction {each.group}, begun"
-            f"{_at(each.started)}{why}: {_end(host, each.restarts)}",
+            f"{_at(each.started)}{why}: {_end(host, each)}",
             *each.restarts,
         )
     if holder is not None:
@@ -66,12 +66,15 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, ...]]:
         yield "unseen", f"whether a change was interrupted here is not known: {state.error}"
 
 
-def _end(host: str, restarts: tuple[str, ...]) -> str:
-    """What ends an interrupted transaction."""
+def _end(host: str, interrupted: OpenTransaction) -> str:
+    """What ends an interrupted transaction; one without a journal that can be used, nothing but a person."""
+    if interrupted.problem:
+        place = f"{TRANSACTIONS}/{interrupted.run}.{interrupted.group}"
+        return f"nothing is changed there until somebody has put right what it did and removed {place}"
     call = f"`{recovery_of(host)}`"
-    if not restarts:
+    if not interrupted.restarts:
         return f"the next apply, or {call}, rolls it back"
-    return f"the next apply that may do so, or {call}, rolls it back, which restarts {', '.join(restarts)}"
+    return f"the next apply that may do so, or {call}, rolls it back, which restarts {', '.join(interrupted.restarts)}"
 
 
 def moment(seconds: int | None, untold: str = "?") -> str:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
+from remediator.commit_documents import HostAnswer, read_answer
 from remediator.errors import HostError
 from remediator.plan import TransactionResult
 
@@ -22,17 +21,12 @@ if TYPE_CHECKING:
 PAUSES = (2.0, 3.0, 5.0, 10.0, 15.0, 25.0, 30.0)
 
 
-class Collected(BaseModel):
+class Collected(HostAnswer):
     """A host's records of one run: what ended and how, which transactions are open, and whether it still goes on.
 
     What is neither among `results` nor `open` was not begun, and never will be, unless the run is still `running`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format_version: Literal[1]
-    run: str
-    host: str
     results: tuple[TransactionResult, ...] = ()
     open: tuple[str, ...] = ()
     running: bool = False
@@ -50,21 +44,9 @@ def collect(exchange: Exchange, host: str, run: str, pause: Callable[[float], No
     for seconds in PAUSES:
         pause(seconds)
         try:
-            return _read(host, run, exchange(commit_program(), request))
+            return read_answer(Collected, host, run, exchange(commit_program(), request))
         except HostError as error:
             if error.kind != "unreachable":
                 raise
             gone = error
     raise gone
-
-
-def _read(host: str, run: str, answer: bytes) -> Collected:
-    try:
-        # A service's last words may be no Unicode (lone surrogates): that must not cost the outcome.
-        text = json.dumps(json.loads(answer), ensure_ascii=False).encode("utf-8", "replace")
-        found = Collected.model_validate_json(text)
-    except (ValidationError, ValueError, RecursionError):
-        found = None
-    if found is None or found.run != run or found.host != host:
-        raise HostError(host, "answer", f"{host}: what came back is no answer about this run.")
-    return found

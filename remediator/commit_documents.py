@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,8 +33,18 @@ class Committed:
     notes: tuple[str, ...] = ()
 
 
-class _Recovered(BaseModel):
-    """One transaction of an earlier run that commit found interrupted."""
+class HostAnswer(BaseModel):
+    """What every answer of the commit program holds: its run and host, as they were asked."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format_version: Literal[1]
+    run: str
+    host: str
+
+
+class RecoveredTransaction(BaseModel):
+    """One interrupted transaction, and how putting it back ended: `rolled_back`, or `broken`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -42,18 +52,29 @@ class _Recovered(BaseModel):
     group: str
     outcome: Outcome
     reason: str = ""
+    paths: tuple[str, ...] = ()
+    log: str = ""
 
 
-class _Answer(BaseModel):
-    """What commit printed."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format_version: Literal[1]
-    run: str
-    host: str
+class _CommitAnswer(HostAnswer):
     results: tuple[TransactionResult, ...]
-    recovered: tuple[_Recovered, ...] = Field(default=(), max_length=1000)
+    recovered: tuple[RecoveredTransaction, ...] = Field(default=(), max_length=1000)
+
+
+AnswerT = TypeVar("AnswerT", bound=HostAnswer)
+
+
+def read_answer(form: type[AnswerT], host: str, run: str, answer: bytes) -> AnswerT:
+    """The host's answer as a document of that form. Raises HostError (`answer`) where it is none, or another run's."""
+    try:
+        # A service's last words may be no Unicode (lone surrogates): that must not cost the outcome.
+        text = json.dumps(json.loads(answer), ensure_ascii=False).encode("utf-8", "replace")
+        found = form.model_validate_json(text)
+    except (ValidationError, ValueError, RecursionError):
+        found = None
+    if found is None or found.run != run or found.host != host:
+        raise HostError(host, "answer", f"{host}: what came back is no answer to this run. Run this again.")
+    return found
 
 
 def commit_request(host: str, due: Iterable[Transaction], order: Order, policy: Policy | None) -> bytes:
@@ -85,14 +106,7 @@ def read_commit(host: str, answer: bytes, due: tuple[Transaction, ...], run: str
 
     Raises HostError (`answer`) when the host's answer is no such document or another run's.
     """
-    try:
-        # A service's last words may be no Unicode (lone surrogates): that must not cost the outcome.
-        text = json.dumps(json.loads(answer), ensure_ascii=False).encode("utf-8", "replace")
-        document = _Answer.model_validate_json(text)
-    except (ValidationError, ValueError, RecursionError):
-        document = None
-    if document is None or document.run != run or document.host != host:
-        raise HostError(host, "answer", f"{host}: what came back from the commit is no answer to this run.")
+    document = read_answer(_CommitAnswer, host, run, answer)
     answered = {result.digest: result for result in document.results}
     results = tuple(
         harmless(transaction, answered[transaction.digest])
@@ -103,7 +117,7 @@ def read_commit(host: str, answer: bytes, due: tuple[Transaction, ...], run: str
     return Committed(results, tuple(_note(each) for each in document.recovered))
 
 
-def _note(found: _Recovered) -> str:
+def _note(found: RecoveredTransaction) -> str:
     ended = found.outcome.replace("_", " ")
     return one_line(f"before this, {found.group} of run {found.run} ended {ended}: {found.reason}", 1000)
 

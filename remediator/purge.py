@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import TYPE_CHECKING
 
 from remediator.alerts import recovery_of, release_of
+from remediator.commit_documents import HostAnswer, read_answer
 from remediator.errand import Errand
 from remediator.errors import HostError
 from remediator.exit_codes import ExitCode, first_that_applies
@@ -24,14 +23,9 @@ if TYPE_CHECKING:
     from remediator.views.interface import View
 
 
-class _Answer(BaseModel):
+class _Answer(HostAnswer):
     """What a host answered to `purge`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format_version: Literal[1]
-    run: str
-    host: str
     removed: tuple[str, ...] = ()
 
 
@@ -100,12 +94,7 @@ def _purged(host: str, answer: bytes | HostError, run: str) -> Purged:
     try:
         if isinstance(answer, HostError):
             raise answer
-        try:
-            found = _Answer.model_validate_json(answer)
-        except (ValidationError, ValueError):
-            found = None
-        if found is None or found.run != run or found.host != host:
-            raise HostError(host, "answer", f"{host}: what came back is no answer to this run. Run this again.")
+        found = read_answer(_Answer, host, run, answer)
     except HostError as error:
         return Purged(host, plan_error(error))
     return Purged(host, None, tuple(one_line(path) for path in found.removed[:100]))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import TYPE_CHECKING
 
 from remediator import restarts
+from remediator.commit_documents import HostAnswer, RecoveredTransaction, read_answer
 from remediator.errand import Errand
 from remediator.errors import HostError, UsageError
 from remediator.exit_codes import ExitCode, first_that_applies
 from remediator.plan import HostError as PlanError
-from remediator.plan import HostResult, Outcome, TransactionResult
+from remediator.plan import HostResult, TransactionResult
 from remediator.session import plan_error
 from remediator.standing import Standing, count
 from remediator.text import one_line, visible
@@ -25,27 +23,9 @@ if TYPE_CHECKING:
     from remediator.views.interface import View
 
 
-class RecoveredTransaction(BaseModel):
-    """One interrupted transaction, and how putting it back ended: `rolled_back`, or `broken`."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    run: str
-    group: str
-    outcome: Outcome
-    reason: str = ""
-    paths: tuple[str, ...] = ()
-    log: str = ""
-
-
-class _Answer(BaseModel):
+class _Answer(HostAnswer):
     """What a host answered to `recover`."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format_version: Literal[1]
-    run: str
-    host: str
     recovered: tuple[RecoveredTransaction, ...] = ()
     released: bool = False
 
@@ -150,22 +130,10 @@ def _recovered(asked: Standing, answer: bytes | HostError, release: bool, run: s
     try:
         if isinstance(answer, HostError):
             raise answer
-        found = _read(asked.host, run, answer)
+        found = read_answer(_Answer, asked.host, run, answer)
     except HostError as error:
         return Recovered(asked.host, plan_error(error))
     return Recovered(asked.host, None, tuple(map(_harmless, found.recovered)), release and found.released)
-
-
-def _read(host: str, run: str, answer: bytes) -> _Answer:
-    try:
-        # A service's last words may be no Unicode (lone surrogates): that must not cost the outcome.
-        text = json.dumps(json.loads(answer), ensure_ascii=False).encode("utf-8", "replace")
-        found = _Answer.model_validate_json(text)
-    except (ValidationError, ValueError, RecursionError):
-        found = None
-    if found is None or found.run != run or found.host != host:
-        raise HostError(host, "answer", f"{host}: what came back is no answer to this run. Run this again.")
-    return found
 
 
 def _harmless(answer: RecoveredTransaction) -> RecoveredTransaction:

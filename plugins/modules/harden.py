@@ -18,8 +18,9 @@ description:
   - Only changes of fix class C(safe) are made unless the variable C(remediator_allow) names a role, a control, or
     C(guarded). The variable C(remediator_policy) may hold C(waivers) (control id to reason), C(roots) (further
     directories below which files may be changed), C(restarts) (V(ask), V(never), V(window) or V(always)), C(window)
-    (times in UTC such as V(Sun 02:00-04:00)), and C(before_restart) and C(after_restart) (commands of the controller,
-    each a list of words, with a deadline of C(hook_seconds)).
+    (times in UTC such as V(Sun 02:00-04:00)), C(before_restart) and C(after_restart) (commands of the controller, each
+    a list of words, with a deadline of C(hook_seconds)), C(healthy_seconds) (how long a restarted service must stay
+    well), and C(keep) and C(keep_days) (how many ended transactions the host keeps for an undo, and how long).
   - A change that needs a restart which must not be made now is held back whole. A playbook has nobody to ask, so
     V(ask), the default, holds it; set C(restarts) to V(always), or to V(window), to have it made.
   - Nothing is installed or left on the host for a preview; it needs Python 3.6 or newer there.

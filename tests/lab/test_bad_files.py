@@ -23,7 +23,8 @@ from .hosts.keys import Keys
 from .product import REMEDIATE, Answer, Product
 
 OURS = "/var/lib/remediator"
-BOOT_UNIT = ("/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/sysinit.target.wants")
+# Where the unit that would recover at boot comes and goes: the times of these directories tell.
+BOOT_UNIT = {"/etc/systemd/system", "/etc/systemd/system/sysinit.target.wants"}
 DAEMON_JSON = "/etc/docker/daemon.json"
 DEFAULTS = "/etc/default/docker"
 DROP_IN = "/etc/systemd/system/docker.socket.d"
@@ -54,7 +55,9 @@ find /etc /usr/lib/systemd /run/docker.sock /var/lib/docker -maxdepth 6 -path /v
 def host(engine: Engine, lab_keys: Keys) -> Iterator[ContainerHost]:
     """A Docker host whose environment file anybody in its group may write, and no daemon.json."""
     started = start_docker_host(engine, lab_keys, "debian12", "bad-files")
-    started.script(f"chmod 0664 {DEFAULTS}")
+    # A container's disk copies a directory, and so changes those above it, the first time that anything changes there.
+    start = "\n".join(f"mkdir -p {place}\ntouch -r {place} {place}" for place in sorted(BOOT_UNIT))
+    started.script(f"{start}\nchmod 0664 {DEFAULTS}")
     yield started
     started.remove()
 
@@ -142,8 +145,7 @@ def test_an_apply_beside_a_broken_daemon_json_changes_only_what_was_decided(
     assert answer.code == 3
     after = fingerprint(host)
     changed = {path for path in before | after if before.get(path) != after.get(path)}
-    # The unit that would recover at boot came and went: the times of the directories it lay in tell.
-    assert changed - {"/etc", *BOOT_UNIT} == {DEFAULTS}
+    assert changed - BOOT_UNIT == {DEFAULTS}
     host.run("chmod", "0664", DEFAULTS)
 
 

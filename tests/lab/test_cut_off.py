@@ -31,6 +31,8 @@ WAITS = f"[Service]\nExecStartPre=/bin/sh -c 'while test -e {HOLD}; do sleep 0.1
 LOGIND = "/etc/systemd/logind.conf.d/lab.conf"
 KILLS = "[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n"
 REFUSES = "/run/lab-refuses"
+DAEMON_JSON = "/etc/docker/daemon.json"
+UNIT_FILE, UNIT_MODE = "/usr/lib/systemd/system/docker.service", "docker.files.service-unit-mode"
 JOURNALS = "/var/lib/remediator/transactions"
 Listen = Callable[..., Path]
 
@@ -129,11 +131,19 @@ def at_rest(host: ContainerHost) -> None:
     wait_until(host, f"! ls {JOURNALS}/*/journal.json >/dev/null 2>&1")
 
 
-def outcome(answer: Answer, host: ContainerHost, control: str = "docker") -> dict[str, Any]:
-    """The only outcome of a host that is about the daemon."""
+def outcome(answer: Answer, host: ContainerHost, group: str = "docker") -> dict[str, Any]:
+    """The only outcome of a host that is about the daemon, or of another group."""
     found: list[dict[str, Any]] = answer.host(host.name)["outcomes"]
-    (only,) = [each for each in found if each["transaction"] == control]
+    (only,) = [each for each in found if each["transaction"] == group]
     return only
+
+
+def transactions(remediate: Product, path: Path, host: ContainerHost) -> list[dict[str, Any]]:
+    """What the host lists, the newest first."""
+    listed = remediate("transactions", "-i", str(path), "--format", "json")
+    assert listed.code == 0, listed.out + listed.err
+    found: list[dict[str, Any]] = listed.host(host.name)["transactions"]
+    return found
 
 
 def listens(host: ContainerHost, port: int) -> bool:
@@ -183,9 +193,7 @@ def test_a_controller_that_is_killed_leaves_a_host_that_finishes_and_tells(
     is_well(first)
     answer = remediate.check(path, "--control", MUTUAL)
     assert answer.verdicts(first.name)[MUTUAL] == "compliant"
-    listed = remediate("transactions", "-i", str(path), "--format", "json")
-    assert listed.code == 0, listed.err
-    newest = listed.host(first.name)["transactions"][0]
+    newest = transactions(remediate, path, first)[0]
     assert newest["outcome"] == "applied", newest
     record = remediate.home / ".local" / "state" / "remediator" / "runs" / f"{newest['run']}.json"
     assert '"state": "started"' in record.read_text()
@@ -209,11 +217,10 @@ def test_a_link_that_goes_down_in_mid_apply_and_comes_back_brings_the_outcome(
 def test_of_two_controllers_one_wins_and_the_other_is_told_who(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
-    unit = "/usr/lib/systemd/system/docker.service"
-    first.run("chmod", "0666", unit)
+    first.run("chmod", "0666", UNIT_FILE)
     other = listen(2403, first).rename(listen(2403, first).with_name("other.yml"))
     process = held(remediate, first, listen(2404, first))
-    words = ("--control", "docker.files.service-unit-mode")
+    words = ("--control", UNIT_MODE)
     loser = remediate("apply", "-i", str(other), "--yes", *words, "--format", "json")
     go_on(first)
     winner = ended(process)
@@ -222,22 +229,25 @@ def test_of_two_controllers_one_wins_and_the_other_is_told_who(
     error = loser.host(first.name)["error"]
     assert error["kind"] == "locked"
     assert f"run {winner.document['run']} by " in error["message"]
-    assert first.text("stat", "-c", "%a", unit) == "666"
+    assert first.text("stat", "-c", "%a", UNIT_FILE) == "666"
     assert remediate("apply", "-i", str(other), "--yes", *words).code == 0
 
 
-def test_a_daemon_that_dies_ten_seconds_after_its_start_is_put_back(
+def test_a_daemon_that_dies_ten_seconds_after_its_start_is_put_back_and_nothing_else_is(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
     dies = "if grep -rqs '[:]2405' /etc/docker/daemon.json /etc/systemd/system/docker.service.d; then"
     dies += " (sleep 10; kill $MAINPID) & fi"
     drop_in(first, f'[Service]\nExecStartPost=/bin/sh -c "{dies}"\n')
     before = configuration(first)
-    answer = remediate.apply(listen(2405, first, healthy_seconds=15), *ALLOWED)
+    first.run("chmod", "0666", UNIT_FILE)
+    answer = remediate.apply(listen(2405, first, healthy_seconds=15), *ALLOWED, "--role", "docker_files")
     found = outcome(answer, first)
     assert (answer.code, found["outcome"]) == (3, "rolled_back"), answer.out + answer.err
     assert "dockerd" in found["log"]
     assert configuration(first) == before
+    assert outcome(answer, first, "files")["outcome"] == "applied"
+    assert first.text("stat", "-c", "%a", UNIT_FILE) == "644"
     assert not listens(first, 2405)
     is_well(first)
 
@@ -265,6 +275,38 @@ def test_what_was_killed_on_the_host_itself_is_told_kept_from_purge_and_recovere
     assert (only["run"], only["outcome"]) == (answer.document["run"], "rolled_back")
     assert configuration(first) == before
     assert not listens(first, 2406)
+    is_well(first)
+
+
+def test_the_next_apply_puts_back_what_was_killed_but_not_what_somebody_repaired_since(
+    first: ContainerHost, remediate: Product, listen: Listen
+) -> None:
+    path = listen(2408, first)
+    process = held(remediate, first, path)
+    inside(first, "systemctl", "kill", "--signal=KILL", "remediator-commit-*.service")
+    go_on(first)
+    cut = ended(process).document["run"]
+    repaired = b'{"debug": false}\n'
+    changed = first.text("cat", DAEMON_JSON).encode()
+    first.put(DAEMON_JSON, repaired)
+
+    shown = remediate("--check", "-i", str(path), *ALLOWED)
+    assert shown.code == 3, shown.out
+    (line,) = [line for line in shown.out.splitlines() if "INTERRUPTED" in line]
+    assert shown.out.index(line) < shown.out.index(MUTUAL)
+    words = " ".join(shown.out.split())
+    assert f"run {cut} by" in words
+    assert "which restarts docker.service" in words
+
+    answer = remediate.apply(path, *ALLOWED)
+    told = {each["run"]: each for each in transactions(remediate, path, first)}
+    assert told[cut]["outcome"] == "rolled_back", told[cut]
+    assert f"left as it is: {DAEMON_JSON}" in told[cut]["reason"]
+    assert changed != repaired
+    again = remediate.apply(path, *ALLOWED) if answer.code == 4 else answer
+    assert (again.code, outcome(again, first)["outcome"]) == (0, "applied"), again.out + again.err
+    assert b'"debug": false' in first.text("cat", DAEMON_JSON).encode()
+    assert listens(first, 2408)
     is_well(first)
 
 

@@ -50,6 +50,14 @@ def test_an_interrupted_transaction_is_named_with_who_when_and_what_ends_it() ->
     )
 
 
+def test_nothing_ends_a_transaction_whose_journal_cannot_be_used_but_a_person() -> None:
+    ((_, text),) = said(open=[{**OPEN, "problem": "it is no JSON"}])
+    assert text.endswith(
+        "(its journal cannot be read: it is no JSON): nothing is changed there until somebody has put right what it "
+        f"did and removed /var/lib/remediator/transactions/{RUN}.docker"
+    )
+
+
 def test_what_rolling_back_restarts_is_named_and_an_apply_that_somebody_approves_may_do_it() -> None:
     restarting = {**OPEN, "restarts": ["docker.service"]}
     plan = planned(open=[restarting])

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from remediator.observation import Observation, parse_observation
-from remediator.own_records import OwnTransactions
-from remediator.plan import HostPlan, Transaction, Undo
+from remediator.observation import parse_observation
+from remediator.plan import Undo
 from remediator.policy import Policy
-from remediator.restarts import RestartPolicy
 from remediator.undo import take_back, undo_needs
 from tests.unit.undo_host import (
     CONFIG,
@@ -23,32 +20,18 @@ from tests.unit.undo_host import (
     OPTION,
     RESTART,
     RUN,
+    alerts,
+    details,
     entry,
     facts,
     host,
     kept,
+    only,
     record,
+    undone,
     was,
     written,
 )
-
-
-def undone(seen: Observation, *controls: str, force: bool = False, policy: Policy | None = None) -> HostPlan:
-    return take_back("web1", seen, Undo(run=RUN, controls=controls, force=force), policy or Policy(), NOW)
-
-
-def only(plan: HostPlan) -> Transaction:
-    assert plan.held == ()
-    (transaction,) = plan.transactions
-    return transaction
-
-
-def details(transaction: Transaction) -> str:
-    return "\n".join(detail for change in transaction.changes for detail in change.details)
-
-
-def alerts(plan: HostPlan) -> list[tuple[str, str]]:
-    return [(alert.kind, alert.text) for alert in plan.alerts]
 
 
 def test_a_written_file_gets_its_bytes_back_and_its_service_is_restarted_and_probed() -> None:
@@ -310,64 +293,6 @@ def test_audit_rules_that_cannot_be_changed_or_seen_are_refused(audit: dict[str,
     if audit["enabled"] == 2:
         audit["loaded"] = [" ".join(RULE)]
     assert said in details(undone(host(record(rule, group="audit"), audit=audit), force=True).held[0])
-
-
-@pytest.mark.parametrize(
-    ("records", "said"),
-    [
-        ([], "it holds nothing of run"),
-        ([record(written(), outcome="rolled_back")], "left nothing here that stands: docker rolled back"),
-        ([record(written(), open=True)], "left nothing here that stands: docker is open"),
-        ([record({"pair": True, "controls": []}, group="tls-key")], "key and a signing request"),
-        ([record(activation=RESTART)], "a restart cannot be taken back"),
-    ],
-)
-def test_a_host_with_nothing_to_take_back_says_why(records: list[dict[str, Any]], said: str) -> None:
-    plan = undone(host(*records))
-    assert (plan.transactions, plan.held) == ((), ())
-    ((kind, text),) = alerts(plan)
-    assert kind == "nothing"
-    assert said in text
-
-
-def test_a_malformed_record_is_told_and_takes_no_other_with_it() -> None:
-    broken = record(written(), group="audit", entries="none")
-    nameless = {"group": "x"}
-    odd = record(entry(CONFIG, was(), was(0o600)), {"problem": "it names no path", "controls": []}, group="files")
-    plan = undone(host(broken, nameless, odd, files={CONFIG: facts(mode=0o600)}))
-    assert [transaction.group for transaction in plan.transactions] == ["files"]
-    assert [text for kind, text in alerts(plan) if kind == "refused"] == [
-        "audit: its record cannot be used (it is malformed), so it is not taken back",
-        "files: it names no path",
-    ]
-
-
-def test_a_broken_host_is_not_touched_until_it_is_released() -> None:
-    seen = host(record(written()), files={CONFIG: facts(b"after\n"), **kept()})
-    mark = {"run": LATER, "group": "docker", "reason": "not active", "since": 5}
-    broken = seen.model_copy(
-        update={"transactions": OwnTransactions.model_validate({**seen.transactions.model_dump(), "broken": mark})}  # type: ignore[union-attr]
-    )
-    plan = undone(broken, force=True)
-    assert plan.transactions == ()
-    assert "until that is released" in details(plan.held[0])
-
-
-def test_a_restart_that_must_not_be_made_now_holds_its_transaction_back_whole() -> None:
-    forbidden = replace(Policy(), restarts=RestartPolicy("never"))
-    seen = host(record(written(), activation=RESTART), files={CONFIG: facts(b"after\n"), **kept()})
-    plan = undone(seen, force=True, policy=forbidden)
-    assert plan.transactions == ()
-    assert "waits for restarts: ask or always in remediator_policy" in details(plan.held[0])
-    assert only(undone(host(record(written()), files={CONFIG: facts(b"after\n"), **kept()}), policy=forbidden))
-
-
-@pytest.mark.parametrize("uid", [0, 1000])
-def test_a_journal_that_cannot_be_seen_is_an_error_with_its_remedy(uid: int) -> None:
-    seen = host(host={"python": "3.11", "uid": uid}, transactions={"error": "unreadable"})
-    plan = undone(seen)
-    assert plan.error is not None
-    assert ("--become" in plan.error.message) == (uid != 0)
 
 
 def test_the_same_host_gives_the_same_digest_and_another_byte_gives_another() -> None:

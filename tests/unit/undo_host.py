@@ -1,4 +1,4 @@
-"""Hosts that hold transactions of ours, as data: what observe answers when a run is to be taken back."""
+"""Hosts that hold transactions of ours, as data: what observe answers when a run is to be taken back, and what then."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from remediator.observation import Observation
+from remediator.plan import HostPlan, Transaction, Undo
+from remediator.policy import Policy
+from remediator.undo import take_back
 
 RUN = "01JDQ3V8N6T0M5S2R4W9XK7YZB"
 LATER = "01JDQ4AAAAAAAAAAAAAAAAAAAA"
@@ -62,3 +65,21 @@ def host(*records: dict[str, Any], files: dict[str, Any] | None = None, **more: 
             **more,
         }
     )
+
+
+def undone(seen: Observation, *controls: str, force: bool = False, policy: Policy | None = None) -> HostPlan:
+    return take_back("web1", seen, Undo(run=RUN, controls=controls, force=force), policy or Policy(), NOW)
+
+
+def only(plan: HostPlan) -> Transaction:
+    assert plan.held == ()
+    (transaction,) = plan.transactions
+    return transaction
+
+
+def details(transaction: Transaction) -> str:
+    return "\n".join(detail for change in transaction.changes for detail in change.details)
+
+
+def alerts(plan: HostPlan) -> list[tuple[str, str]]:
+    return [(alert.kind, alert.text) for alert in plan.alerts]

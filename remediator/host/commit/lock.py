@@ -1,5 +1,6 @@
 """One commit at a time per host: a lock that the kernel drops with its holder, whatever ends it."""
 
+import errno
 import fcntl
 import json
 import os
@@ -16,6 +17,8 @@ STATE_DIRECTORY = "/var/lib/remediator"
 LOCK_NAME = b"lock"
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 MAX_LOCK = 4096
+# What opening answers where a link, a directory or a socket has the lock's name.
+NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
 def take_lock(request: Request) -> int:
@@ -31,11 +34,11 @@ def take_lock(request: Request) -> int:
         finally:
             os.close(directory)
     except OSError as error:
-        raise state_error(os.strerror(error.errno or 0))
+        raise lock_error() if error.errno in NO_FILE else state_error(os.strerror(error.errno or 0))
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1 or facts.st_uid != 0:
-            raise state_error("its lock is not a plain file of root's")
+            raise lock_error()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -57,6 +60,13 @@ def state_error(why: str) -> ProgramError:
         "%s cannot be used, so nothing was changed: %s. Make it a directory of root's own with room in it, then run "
         "this again." % (STATE_DIRECTORY, plain_line(why)),
     )
+
+
+def lock_error() -> ProgramError:
+    """The error for something else in the lock's place."""
+    path = "%s/%s" % (STATE_DIRECTORY, LOCK_NAME.decode("ascii"))
+    words = "%s is not a plain file of root's, so nothing was changed. See who put it there, remove it, run this again."
+    return ProgramError("state", words % path)
 
 
 def open_state_directory() -> int:

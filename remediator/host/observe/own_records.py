@@ -125,6 +125,8 @@ def open_transaction_facts(name: "str") -> "dict[str, Any]":
         document = own_document(own_path(name, "journal.json"))
     except UnreadableError as error:
         return dict(facts, problem=str(error))
+    if (document.get("run"), document.get("group")) != (run, group):
+        return dict(facts, problem="it is not this transaction's")
     told = {"who": own_text(document.get("who")), "started": own_number(document.get("started"))}
     return dict(facts, restarts=restarts_again(name, document), **told)
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -92,15 +93,29 @@ def hostile_directory(state: Path) -> None:
     state.symlink_to("victim-directory")
 
 
-@pytest.mark.parametrize("make", [hostile_symlink, hostile_fifo, hostile_link, hostile_owner, hostile_directory])
-def test_a_hostile_lock_or_state_directory_stops_everything_before_a_write(host: CommitHost, make: object) -> None:
+OURS = "/var/lib/remediator cannot be used"
+LOCK = "/var/lib/remediator/lock is not a plain file of root's"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (hostile_symlink, LOCK),
+        (hostile_fifo, LOCK),
+        (hostile_link, LOCK),
+        (hostile_owner, OURS),
+        (hostile_directory, OURS),
+    ],
+)
+def test_a_hostile_lock_or_state_directory_stops_everything_before_a_write(
+    host: CommitHost, make: Callable[[Path], None], said: str
+) -> None:
     host.state.mkdir(mode=0o700)
-    assert callable(make)
     make(host.state)
     path = host.file("daemon.json")
     answer = host.start(host.request(transaction(chmod(path, 0o600)))).answer()
     assert answer["error"]["kind"] == "state"
-    assert "/var/lib/remediator cannot be used" in answer["error"]["message"]
+    assert said in answer["error"]["message"]
     assert path.stat().st_mode & 0o777 == 0o644
     victim = host.state.parent / "victim"
     assert not victim.exists() or victim.read_bytes() == b"theirs"
