@@ -121,7 +121,7 @@ def apply_plan(
     max_fail_percentage: int,
     on_event: Callable[[str, str], None],
 ) -> dict[str, HostResult]:
-    """Do the plan's transactions on the hosts that have some, in batches; the result of each of these hosts.
+    """Do the plan on the hosts where it acts, in batches; the result of each of these hosts.
 
     A plan that takes a run back goes by the playbook `rollback`, every other by `apply`.
 
@@ -129,7 +129,7 @@ def apply_plan(
     name and what happens there. Raises UsageError when Ansible refuses to start, and RunInterrupted: at the first
     Ctrl-C no further host begins, at the second Ansible is ended.
     """
-    targets = tuple(host for host in plan.hosts if host.transactions)
+    targets = tuple(host for host in plan.hosts if host.acts)
     if not targets:
         return {}
     with private_directory() as path:

@@ -24,7 +24,7 @@ def preview_result(plan: HostPlan) -> dict[str, Any]:
     What every preview says first are warnings, which Ansible shows.
     """
     told: dict[str, Any] = {
-        "changed": bool(plan.transactions),
+        "changed": plan.acts,
         "verdicts": _verdicts(plan),
         "outcomes": [],
         "diff": _diffs(plan.transactions),
@@ -43,6 +43,7 @@ def applied_result(plan: HostPlan, result: HostResult) -> dict[str, Any]:
     if result.error is not None:
         told["failed"] = True
     seen = (result.after or plan).alerts
+    told["changed"] = told["changed"] or (plan.recovers and result.after is not None and not result.after.interrupted)
     failing = [alert.text for alert in seen if alert.kind in _FAILING_ALERTS]
     if failing and result.error is None:
         told = _failed(told, (f"{result.host}: {one_line(text, 1000)}" for text in failing))
@@ -88,6 +89,8 @@ def driven_result(result: HostResult) -> dict[str, Any]:
         told.update(failed=True, msg=f"{result.host}: {one_line('; '.join(result.notes), 1000)}")
     elif result.error is not None:
         told["msg"] = result.error.message
+    elif result.notes and not result.results:
+        told["msg"] = one_line("; ".join(result.notes), 1000)
     return told
 
 

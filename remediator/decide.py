@@ -36,12 +36,15 @@ def decide(
     Raises UsageError when the host's own policy variables are malformed; nothing else, whatever the host answered.
     """
     policy = policy.for_host(host, dict(variables), catalogue)
+    first = recovery_hold(host, seen, policy, surroundings)
     if seen.state is not None and seen.state.broken is not None:
         policy = policy.until(release_of(host))
-    elif first := recovery_hold(host, seen, policy, surroundings):
+    elif first:
         policy = policy.until(first)
+    recovers = seen.state is not None and seen.state.recoverable and not first
     try:
-        return _decide_host(host, Scope(seen, surroundings, variables, policy.roots), catalogue, policy)
+        plan = _decide_host(host, Scope(seen, surroundings, variables, policy.roots), catalogue, policy)
+        return plan.model_copy(update={"recovers": recovers})
     except Exception as error:  # noqa: BLE001 - a bug met on one host must not take the other hosts' plans with it
         return unreached(host, catalogue, HostError(host, "answer", f"{host}: {_defect(error)}"))
 

@@ -170,16 +170,18 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
         *target.left_out(now),
     )
     due = tuple(t for t in due if not lost[t.digest])
-    if due and not root:
+    # What was interrupted is rolled back whatever else is due, where that was shown with all that it restarts.
+    recovers = approved.recovers and now.recovers and not unshown_restarts(now, approved)
+    if (due or recovers) and not root:
         message = (
             f"{target.host}: changing a system needs root, and this host was reached without. Give -b (--become), or "
             "set ansible_become for it."
         )
         error = plan_error(HostError(target.host, "become", message))
         return HostResult(host=target.host, error=error, results=others, after=now)
-    if not due:
+    if not (due or recovers):
         return HostResult(host=target.host, results=others, after=now)
-    return _commit(target, due, now, order, others)
+    return _commit(target, due, now, order, others, recovers)
 
 
 def lost_containers(now: Transaction, approved: Transaction) -> str:
@@ -202,8 +204,14 @@ def unshown_restarts(now: HostPlan, approved: HostPlan) -> str:
 
 
 def _commit(
-    target: Target, due: tuple[Transaction, ...], now: HostPlan, order: Order, others: tuple[TransactionResult, ...]
+    target: Target,
+    due: tuple[Transaction, ...],
+    now: HostPlan,
+    order: Order,
+    others: tuple[TransactionResult, ...],
+    recovers: bool,
 ) -> HostResult:
+    """Have the host roll back what was interrupted there and do what is due; a call without either is not made."""
     secret, why_not = _key(target, due)
     if why_not:
         others = (*(result_of(t, "refused", why_not) for t in due if _takes_key(t)), *others)
@@ -214,7 +222,7 @@ def _commit(
             others = (*(result_of(t, "refused", around.failure) for t in due if t.restarts), *others)
             due = tuple(t for t in due if not t.restarts)
         result = HostResult(host=target.host, results=others, after=now)
-        if due:
+        if due or recovers:
             request = commit_request(target.host, due, order, policy)
             result = _exchange(target, request, secret, due, order.run, result)
     told = (*result.notes, *around.notes)

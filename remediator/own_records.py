@@ -89,6 +89,12 @@ class OwnState(HostDocument):
         return tuple(each for each in self.open if self.holder is None or each.run != self.holder.run)
 
     @property
+    def recoverable(self) -> bool:
+        """Whether something was interrupted that the next commit rolls back: each has a journal that can be used."""
+        usable = all(not each.problem for each in self.interrupted)
+        return bool(self.interrupted) and usable and self.broken is None and self.holder is None
+
+    @property
     def restarts(self) -> tuple[str, ...]:
         """The units that rolling back what was interrupted restarts."""
         return tuple(dict.fromkeys(unit for each in self.interrupted for unit in each.restarts))

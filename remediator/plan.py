@@ -249,7 +249,10 @@ class Undo(_Document):
 
 
 class HostPlan(_Document):
-    """One host's part of the plan. `error` is set where it could not be observed; its verdicts are then unknown."""
+    """One host's part of the plan. `error` is set where it could not be observed; its verdicts are then unknown.
+
+    `recovers`: an apply rolls back first what was interrupted there, whether it has transactions or not.
+    """
 
     host: str
     error: HostError | None = None
@@ -259,6 +262,17 @@ class HostPlan(_Document):
     held: tuple[Transaction, ...] = ()  # what would be done with more consent, on top of `transactions`
     notes: tuple[str, ...] = ()  # what a preview must say beside its bytes
     alerts: tuple[Alert, ...] = ()  # what every preview says first
+    recovers: bool = False
+
+    @property
+    def acts(self) -> bool:
+        """Whether an apply does anything there."""
+        return self.recovers or bool(self.transactions)
+
+    @property
+    def interrupted(self) -> int:
+        """How many transactions wait to be rolled back."""
+        return sum(1 for alert in self.alerts if alert.kind == "open")
 
     @property
     def restarts(self) -> tuple[str, ...]:

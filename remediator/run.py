@@ -117,7 +117,7 @@ def apply(
     """
     plan = prospect.plan
     view.previewed(plan)
-    targets = tuple(host for host in plan.hosts if host.transactions)
+    targets = tuple(host for host in plan.hosts if host.acts)
     if not targets:
         return _end(Report(plan, "nothing_permitted"), approach.threshold, view)
     if not consent(_question(targets, plan)):
@@ -137,11 +137,19 @@ def show(prospect: Prospect, view: View) -> ExitCode:
 
 
 def _question(targets: tuple[HostPlan, ...], plan: Plan) -> str:
-    """What consent is asked for: how many changes, and which services are restarted on how many hosts."""
-    changes = sum(len(transaction.changes) for host in targets for transaction in host.transactions)
-    said = restarts.told(host.restarts for host in targets)
-    verb, where = ("Apply", "to") if plan.undo is None else ("Roll back", "on")
-    return f"{verb} {_count(changes, 'change')} {where} {_count(len(targets), 'host')}{said}?"
+    """What consent is asked for: how much on how many hosts, and which services are restarted on how many."""
+    first = [host for host in targets if host.recovers]
+    changed = [host for host in targets if host.transactions]
+    parts = []
+    if first:
+        number = _count(sum(host.interrupted for host in first), "interrupted transaction")
+        parts.append(f"roll back {number} on {_count(len(first), 'host')}")
+    if changed:
+        changes = _count(sum(len(each.changes) for host in changed for each in host.transactions), "change")
+        verb, where = ("apply", "to") if plan.undo is None else ("roll back", "on")
+        parts.append(f"{verb} {changes} {where} {_count(len(changed), 'host')}")
+    words = " and ".join(parts)
+    return f"{words[:1].upper()}{words[1:]}{restarts.told(host.restarts for host in targets)}?"
 
 
 def _end(report: Report, threshold: Threshold, view: View) -> ExitCode:

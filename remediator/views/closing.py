@@ -15,8 +15,11 @@ def closing_lines(plan: Plan, next_command: str) -> list[Line]:
         return []
     permitted = _changes([(host.host, sum(len(t.changes) for t in host.transactions)) for host in plan.hosts])
     lines = []
-    if permitted:
-        lines.append(line(0, f"To make {permitted}: ", (next_command, "bold"), wrap=False))
+    recovered = _on([host.host for host in plan.hosts if host.recovers])
+    due = [f"roll back what was interrupted on {recovered}"] if recovered else []
+    due += [f"make {permitted}"] if permitted else []
+    if due:
+        lines.append(line(0, f"To {' and '.join(due)}: ", (next_command, "bold"), wrap=False))
     lines += _held_lines(plan)
     if not lines:
         lines.append(_nothing_line(plan))
@@ -52,6 +55,7 @@ def after_lines(report: Report) -> list[Line]:
 
 def _troubled(result: HostResult) -> bool:
     failed = result.error is not None or result.left_undone
+    failed = failed or (result.after is not None and result.after.interrupted > 0)
     return failed or any(answer.outcome not in ("applied", "held") for answer in result.results)
 
 
@@ -89,5 +93,9 @@ def _changes(per_host: list[tuple[str, int]]) -> str:
     hosts = [host for host, number in per_host if number]
     if not changes:
         return ""
-    where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
-    return f"{changes} change{'' if changes == 1 else 's'} on {where}"
+    return f"{changes} change{'' if changes == 1 else 's'} on {_on(hosts)}"
+
+
+def _on(hosts: list[str]) -> str:
+    """A host by its name, several by their number; empty for none."""
+    return f"{len(hosts)} hosts" if len(hosts) > 1 else "".join(hosts)

@@ -67,7 +67,7 @@ def runs_nothing(host: HostPlan) -> bool:
     return (
         host.error is None
         and not host.systems
-        and not (host.transactions or host.held)
+        and not (host.acts or host.held)
         and all(verdict.verdict in ("not_applicable", "waived") for verdict in host.verdicts)
     )
 

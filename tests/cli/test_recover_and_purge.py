@@ -88,6 +88,21 @@ def test_what_was_interrupted_is_shown_asked_about_and_put_back(tmp_path: Path, 
     assert record["results"][0]["results"][0]["outcome"] == "rolled_back"
 
 
+def test_an_apply_with_nothing_else_to_do_says_and_does_the_same(tmp_path: Path, remediate: Remediate) -> None:
+    fleet(tmp_path, {"web1": {"open": [OPEN]}, "web2": {}, "web3": {"open": [OPEN]}})
+    answers(tmp_path, "web1", recovered=[PUT_BACK])
+    (tmp_path / "web3" / "after.json").write_bytes((tmp_path / "web3" / "observation.json").read_bytes())
+    check = remediate("check", "-i", "hosts.ini", "--control", stand_in.MODE)
+    assert "To roll back what was interrupted on 2 hosts: remediate apply -i hosts.ini" in check.stdout
+    done = remediate("apply", "-i", "hosts.ini", "--control", stand_in.MODE, "--yes", "--reason", "power cut")
+    assert f"web1  before this, docker of run {RUN} ended rolled back: it was interrupted" in done.stdout
+    assert done.returncode == 3
+    assert "Not everything came through: look at web3." in done.stdout
+    sent = order(tmp_path, "web1")
+    assert (sent["transactions"], sent["reason"]) == ([], "power cut")
+    assert "commit" not in stand_in.told(tmp_path, "web2")
+
+
 def test_what_rolling_back_restarts_is_said_before_anybody_agrees(tmp_path: Path, remediate: Remediate) -> None:
     fleet(tmp_path, {"web1": {"open": [{**OPEN, "restarts": ["docker.service"]}]}})
     unasked = remediate("recover", "-i", "hosts.ini")

@@ -86,8 +86,18 @@ def test_a_host_whose_restart_is_not_permitted_now_is_recovered_only_when_somebo
         "docker.service)"
     )
     assert planned(policy, asks, open=[OPEN]).transactions, "rolling back what restarts nothing needs nobody's word"
+    assert not planned(policy, asks, open=[{**OPEN, "restarts": ["docker.service"]}]).recovers
+    assert planned(policy, asks, open=[OPEN]).recovers
     holder = {"run": RUN, "who": "ann@c", "started": 1}
     assert planned(policy, asks, open=[{**OPEN, "restarts": ["docker.service"]}], holder=holder).transactions
+
+
+def test_an_apply_recovers_no_host_that_is_broken_busy_or_has_a_journal_that_cannot_be_used() -> None:
+    unusable = {**OPEN, "problem": "it is no JSON"}
+    for state in ({}, {"open": [OPEN], "broken": BROKEN}, {"open": [OPEN, {**unusable, "group": "files"}]}):
+        assert not planned(**state).recovers
+    assert planned(open=[OPEN]).recovers
+    assert not planned(open=[OPEN], holder={"run": "01X", "who": "bob@c", "started": 1}).recovers
 
 
 def test_a_run_that_still_goes_on_is_no_interruption() -> None:
