@@ -5,6 +5,7 @@ is interrupted between them has no pair at its place, never a mix of two; the ne
 one put back (`recover_pair`).
 """
 
+import errno
 import os
 import re
 import stat
@@ -207,8 +208,9 @@ def drop_pair(state: int, name: bytes) -> None:
         os.close(directory)
     try:
         os.rmdir(name, dir_fd=state)
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def drop_files(directory: int) -> None:

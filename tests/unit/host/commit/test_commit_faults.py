@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults import points
 from tests.faults.points import Known, Trial
-from tests.faults.shapes import SHAPES
+from tests.faults.shapes import SHAPES, shape
+from tests.faults.strace import Point
 
 SEED = 5
 # A restart waits until its service has settled: those shapes meet a kill only.
@@ -38,3 +39,9 @@ def test_a_system_call_that_fails_leaves_all_as_before_or_all_as_after(known: li
     chance = random.Random(SEED)  # noqa: S311 - it must come again
     fast = [one for one in known if one.shape.name not in SLOW]
     end_well([chance.choice(points.failures(one, chance)) for one in fast])
+
+
+def test_a_directory_of_ours_that_the_disk_does_not_give_up_is_not_forgotten() -> None:
+    again = shape("recovery of another key")
+    removal = Point("unlinkat", 3)  # of the pair's directory, after its two files
+    assert points.attempt(Trial(again, points.know(again).after, removal, "error=EROFS")) == "broken, before"
