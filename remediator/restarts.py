@@ -43,7 +43,7 @@ class Window:
         start, end = (int(found[hour]) * 60 + int(found[hour + 1]) for hour in (2, 4))
         if start >= _DAY or end > _DAY or start == end:
             raise ValueError(text)
-        return cls(_DAYS.index(found[1]) if found[1] else None, start, (end - start) % _DAY)
+        return cls(_DAYS.index(found[1]) if found[1] else None, start, (end - start - 1) % _DAY + 1)
 
     def is_open(self, now: datetime) -> bool:
         """Whether `now` (with its time zone) lies in it: from the first minute on, up to the last one's end."""

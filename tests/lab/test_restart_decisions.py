@@ -10,6 +10,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,8 @@ from .product import REMEDIATE, Answer, Product
 ALLOWED = ("--role", "docker_tls", "--allow", "docker_tls")
 DOCKERD = "/usr/sbin/dockerd"
 HERE = Path(__file__).resolve().parents[2]
+# A window that does not open within the next hours.
+CLOSED = f"{(datetime.now(UTC) + timedelta(hours=6)):%H:00-%H:30}"
 # Notes a word and the daemon's process at that moment, on the controller.
 NOTE = """#!/bin/sh -eu
 echo "$1 $({ssh} systemctl show --property=MainPID --value docker.service) ${{CLOUD_TOKEN:-none}}" >>{log}
@@ -109,18 +112,29 @@ def apply_at_a_terminal(remediate: Product, inventory: Path, meanwhile: Callable
     return Answer(process.returncode, out.decode(), (asked + err).decode())
 
 
-def test_never_holds_the_change_whole_and_touches_nothing(
-    server: ContainerHost, authority: Authority, remediate: Product, tmp_path: Path
+@pytest.mark.parametrize(
+    ("policy", "release"),
+    [
+        ({"restarts": "never"}, "restarts: ask or always in remediator_policy"),
+        ({"restarts": "window", "window": CLOSED}, f"its window, {CLOSED} UTC"),
+    ],
+    ids=["never", "window"],
+)
+def test_a_change_whose_restart_must_not_be_made_now_is_held_whole_and_touches_nothing(
+    server: ContainerHost,
+    authority: Authority,
+    remediate: Product,
+    tmp_path: Path,
+    policy: dict[str, object],
+    release: str,
 ) -> None:
-    path = hosts_file(server, tmp_path, restarts="never")
+    path = hosts_file(server, tmp_path, **policy)
     before = configuration(server)
     check = remediate.check(path, *ALLOWED)
     assert check.code == 1, check.err
     releases = held(check, server)
     assert "/etc/docker/daemon.json" in releases
-    assert {release for each in releases.values() for release in each} == {
-        "restarts: ask or always in remediator_policy"
-    }
+    assert {said for each in releases.values() for said in each} == {release}
     answer = remediate.apply(path, *ALLOWED)
     assert answer.code == 0, answer.out + answer.err
     assert answer.document["ended"] == "nothing_permitted"
@@ -215,7 +229,7 @@ def test_what_was_approved_is_restarted_between_its_commands_though_rm_jobs_came
     note.write_text(NOTE.format(ssh=over_ssh(server), log=log))
     note.chmod(0o700)
     around = {"before_restart": [[str(note), "drain"]], "after_restart": [[str(note), "uncordon"]]}
-    path = hosts_file(server, tmp_path, **around)
+    path = hosts_file(server, tmp_path, restarts="window", window="00:00-24:00", **around)
     run_container(server, "going", "--rm")
     old = main_process(server)
 

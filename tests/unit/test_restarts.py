@@ -97,12 +97,14 @@ def test_what_is_malformed_is_refused_with_the_host_and_the_remedy(own: dict[str
             [at("22:30:00"), at("00:30:00", 6), at("01:00:00"), at("00:30:00", 1)],
         ),
         ("Sun 23:00-00:00", [at("23:59:59")], [at("00:00:00", 1), at("00:00:00")]),
+        ("Sun 00:00-24:00", [at("00:00:00"), at("23:59:59")], [at("00:00:00", 1), at("23:59:59", 6)]),
     ],
 )
 def test_a_window_is_open_from_its_first_minute_to_its_end(
     window: str, open_at: list[datetime], closed_at: list[datetime]
 ) -> None:
     known = Window.parse(window)
+    assert str(known) == window.replace("-00:00", "-24:00")
     assert [known.is_open(now) for now in open_at] == [True] * len(open_at)
     assert [known.is_open(now) for now in closed_at] == [False] * len(closed_at)
 
