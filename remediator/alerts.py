@@ -20,6 +20,11 @@ def release_of(host: str) -> str:
     return f"remediate recover -i INVENTORY --release {host}"
 
 
+def repair_of(unusable: OpenTransaction) -> str:
+    """What a person does about a transaction whose journal cannot be used."""
+    return f"somebody has put right what it did and removed {TRANSACTIONS}/{unusable.run}.{unusable.group}"
+
+
 def alerts_of(host: str, state: OwnState | None) -> tuple[Alert, ...]:
     """What must be said of `host` before all else, the worst first; times are by its own clock."""
     if state is None:
@@ -69,8 +74,7 @@ def _said(host: str, state: OwnState) -> Iterator[tuple[str, ...]]:
 def _end(host: str, interrupted: OpenTransaction) -> str:
     """What ends an interrupted transaction; one without a journal that can be used, nothing but a person."""
     if interrupted.problem:
-        place = f"{TRANSACTIONS}/{interrupted.run}.{interrupted.group}"
-        return f"nothing is changed there until somebody has put right what it did and removed {place}"
+        return f"nothing is changed there before {repair_of(interrupted)}"
     call = f"`{recovery_of(host)}`"
     if not interrupted.restarts:
         return f"the next apply, or {call}, rolls it back"

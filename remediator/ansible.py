@@ -218,7 +218,7 @@ def _result(approved: HostPlan, session: SessionDirectory, progress: _Progress) 
             TransactionResult(group=t.group, outcome="held", reason=reason, digest=t.digest)
             for t in approved.transactions
         )
-        return HostResult(host=name, results=results, after=approved)
+        return HostResult(host=name, results=results, after=approved, notes=() if results else (reason,))
     # The task writes a result before it commits, so a host without one is as it was.
     failure = host_error(name, progress.failures.get(name, ""), "unreachable")
     return HostResult(host=name, error=plan_error(failure))

@@ -89,6 +89,7 @@ def driven_result(result: HostResult) -> dict[str, Any]:
         told.update(failed=True, msg=f"{result.host}: {one_line('; '.join(result.notes), 1000)}")
     elif result.error is not None:
         told["msg"] = result.error.message
+        told.update({"failed": True} if result.broken else {})
     elif result.notes and not result.results:
         told["msg"] = one_line("; ".join(result.notes), 1000)
     return told

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from remediator.alerts import alerts_of, release_of
+from remediator.alerts import alerts_of, release_of, repair_of
 from remediator.catalogue import Catalogue, Control
 from remediator.errors import HostError
 from remediator.kinds import KINDS
@@ -39,6 +39,8 @@ def decide(
     first = recovery_hold(host, seen, policy, surroundings)
     if seen.state is not None and seen.state.broken is not None:
         policy = policy.until(release_of(host))
+    elif seen.state is not None and seen.state.unusable:
+        policy = policy.until(repair_of(seen.state.unusable[0]))
     elif first:
         policy = policy.until(first)
     recovers = seen.state is not None and seen.state.recoverable and not first

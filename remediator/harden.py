@@ -31,6 +31,7 @@ from remediator.tls.holdings import key_of, surroundings_of
 from remediator.tls.names import common_name
 from remediator.undo import take_back, undo_needs
 
+_BROKE_OFF = "the run broke off before what was interrupted here was known to be rolled back; check this host"
 _CHANGED_SINCE = "this host is not what the preview showed, so nothing of this was done; preview again"
 
 
@@ -75,6 +76,17 @@ class Target:
     def left_out(self, now: HostPlan) -> tuple[TransactionResult, ...]:
         """What is not done of the plan as it is now, and why."""
         return tuple(result_of(each, "held", "it waits for " + _releases(now, each)) for each in now.held)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What one call of commit does: the transactions that are due and, with or without any, a rollback before them."""
+
+    due: tuple[Transaction, ...]
+    recovers: bool
+
+    def __bool__(self) -> bool:
+        return self.recovers or bool(self.due)
 
 
 @dataclass(frozen=True)
@@ -125,7 +137,7 @@ def apply_for_driver(directory: SessionDirectory, session: Session, target: Targ
         order = Order(session.run, session.who, session.reason, undoes)
         result = _apply(target, approved, order, directory.put_result)
     directory.put_result(result)
-    if any(answer.outcome == "broken" for answer in result.results):
+    if result.broken:
         directory.stop()
     return result
 
@@ -147,7 +159,8 @@ def _apply(target: Target, approved: HostPlan, order: Order, keep: Callable[[Hos
     except HostError as error:
         return HostResult(host=target.host, error=plan_error(error))
     # Whatever kills this task from here on, the driver must not take the host for one that was never begun.
-    keep(HostResult(host=target.host, results=tuple(unreported(t, "the run broke off") for t in approved.transactions)))
+    begun = tuple(unreported(t, "the run broke off") for t in approved.transactions)
+    keep(HostResult(host=target.host, results=begun, notes=() if begun else (_BROKE_OFF,)))
     return _commit_and_look(target, approved, now, root, order)
 
 
@@ -170,18 +183,19 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
         *target.left_out(now),
     )
     due = tuple(t for t in due if not lost[t.digest])
-    # What was interrupted is rolled back whatever else is due, where that was shown with all that it restarts.
-    recovers = approved.recovers and now.recovers and not unshown_restarts(now, approved)
-    if (due or recovers) and not root:
+    # A host that is refused as stale is not touched at all.
+    refused = bool(stale) or any(lost.values())
+    work = _Work(due, not refused and now.recovers and now.interrupted <= approved.interrupted)
+    if work and not root:
         message = (
             f"{target.host}: changing a system needs root, and this host was reached without. Give -b (--become), or "
             "set ansible_become for it."
         )
         error = plan_error(HostError(target.host, "become", message))
         return HostResult(host=target.host, error=error, results=others, after=now)
-    if not (due or recovers):
+    if not work:
         return HostResult(host=target.host, results=others, after=now)
-    return _commit(target, due, now, order, others, recovers)
+    return _commit(target, work, now, order, others)
 
 
 def lost_containers(now: Transaction, approved: Transaction) -> str:
@@ -204,14 +218,9 @@ def unshown_restarts(now: HostPlan, approved: HostPlan) -> str:
 
 
 def _commit(
-    target: Target,
-    due: tuple[Transaction, ...],
-    now: HostPlan,
-    order: Order,
-    others: tuple[TransactionResult, ...],
-    recovers: bool,
+    target: Target, work: _Work, now: HostPlan, order: Order, others: tuple[TransactionResult, ...]
 ) -> HostResult:
-    """Have the host roll back what was interrupted there and do what is due; a call without either is not made."""
+    due = work.due
     secret, why_not = _key(target, due)
     if why_not:
         others = (*(result_of(t, "refused", why_not) for t in due if _takes_key(t)), *others)
@@ -222,7 +231,7 @@ def _commit(
             others = (*(result_of(t, "refused", around.failure) for t in due if t.restarts), *others)
             due = tuple(t for t in due if not t.restarts)
         result = HostResult(host=target.host, results=others, after=now)
-        if due or recovers:
+        if due or work.recovers:
             request = commit_request(target.host, due, order, policy)
             result = _exchange(target, request, secret, due, order.run, result)
     told = (*result.notes, *around.notes)
@@ -246,7 +255,7 @@ def _exchange(
         committed = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
         done, notes = committed.results, committed.notes
     except HostError as error:
-        if error.kind not in CONTACT_LOST:
+        if error.kind not in CONTACT_LOST or not due:
             return result.model_copy(update={"error": plan_error(error)})
         done = _collected(target, due, run, error)
     return result.model_copy(update={"results": (*done, *result.results), "after": None, "notes": notes})
@@ -298,7 +307,7 @@ def _takes_key(transaction: Transaction) -> bool:
 def _not_begun(approved: HostPlan) -> HostResult:
     reason = "the run was stopped before this host: nothing was done there"
     results = tuple(result_of(transaction, "held", reason) for transaction in approved.transactions)
-    return HostResult(host=approved.host, results=results, after=approved)
+    return HostResult(host=approved.host, results=results, after=approved, notes=() if results else (reason,))
 
 
 def _releases(plan: HostPlan, transaction: Transaction) -> str:

@@ -89,10 +89,15 @@ class OwnState(HostDocument):
         return tuple(each for each in self.open if self.holder is None or each.run != self.holder.run)
 
     @property
+    def unusable(self) -> tuple[OpenTransaction, ...]:
+        """Those whose journal cannot be used: nothing is committed there before a person has seen to them."""
+        return tuple(each for each in self.interrupted if each.problem)
+
+    @property
     def recoverable(self) -> bool:
-        """Whether something was interrupted that the next commit rolls back: each has a journal that can be used."""
-        usable = all(not each.problem for each in self.interrupted)
-        return bool(self.interrupted) and usable and self.broken is None and self.holder is None
+        """Whether something was interrupted that the next commit rolls back."""
+        hindered = self.unusable or self.broken is not None or self.holder is not None
+        return bool(self.interrupted) and not hindered
 
     @property
     def restarts(self) -> tuple[str, ...]:

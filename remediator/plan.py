@@ -270,9 +270,9 @@ class HostPlan(_Document):
         return self.recovers or bool(self.transactions)
 
     @property
-    def interrupted(self) -> int:
-        """How many transactions wait to be rolled back."""
-        return sum(1 for alert in self.alerts if alert.kind == "open")
+    def interrupted(self) -> frozenset[str]:
+        """The transactions that wait to be rolled back, each in the words that tell its run and what it restarts."""
+        return frozenset(alert.text for alert in self.alerts if alert.kind == "open")
 
     @property
     def restarts(self) -> tuple[str, ...]:
@@ -319,6 +319,13 @@ class HostResult(_Document):
     notes: tuple[str, ...] = ()  # what else was proved or seen from the controller, harmless to show
     contradicted: bool = False  # what the controller itself met is not what the host said of its change
     left_undone: bool = False  # a command of after_restart failed; a note says which
+
+    @property
+    def broken(self) -> bool:
+        """Whether it is left with a service that is not well: nobody goes on to the next host then."""
+        return any(answer.outcome == "broken" for answer in self.results) or (
+            self.error is not None and self.error.kind == "broken"
+        )
 
 
 def canonical(value: BaseModel) -> bytes:

@@ -85,7 +85,7 @@ class Carrier(Protocol):
         max_fail_percentage: int,
         on_event: Callable[[str, str], None],
     ) -> Mapping[str, HostResult]:
-        """The result of each host of `plan` that has transactions; a host that it is silent about is `unreported`."""
+        """The result of each host of `plan`; the transactions of one that it is silent about are `unreported`."""
 
 
 def preview(access: Access, reading: InventoryProcess, wanted: Selection, view: View) -> Prospect:
@@ -138,11 +138,11 @@ def show(prospect: Prospect, view: View) -> ExitCode:
 
 def _question(targets: tuple[HostPlan, ...], plan: Plan) -> str:
     """What consent is asked for: how much on how many hosts, and which services are restarted on how many."""
-    first = [host for host in targets if host.recovers]
+    first = [host for host in targets if host.interrupted]
     changed = [host for host in targets if host.transactions]
     parts = []
     if first:
-        number = _count(sum(host.interrupted for host in first), "interrupted transaction")
+        number = _count(sum(len(host.interrupted) for host in first), "interrupted transaction")
         parts.append(f"roll back {number} on {_count(len(first), 'host')}")
     if changed:
         changes = _count(sum(len(each.changes) for host in changed for each in host.transactions), "change")

@@ -55,7 +55,8 @@ def after_lines(report: Report) -> list[Line]:
 
 def _troubled(result: HostResult) -> bool:
     failed = result.error is not None or result.left_undone
-    failed = failed or (result.after is not None and result.after.interrupted > 0)
+    # Nobody has seen what the host is now, or it is neither as before nor as after.
+    failed = failed or result.after is None or bool(result.after.interrupted)
     return failed or any(answer.outcome not in ("applied", "held") for answer in result.results)
 
 

@@ -75,6 +75,7 @@ class HostDocument(_Part):
     changes: tuple[ChangeDocument, ...]
     notes: tuple[str, ...]
     alerts: tuple[Alert, ...] = Field(description="What must be said first: interrupted, broken, being changed...")
+    recovers: bool = Field(description="Whether an apply rolls back what was interrupted there.")
 
 
 class OutcomeDocument(_Part):

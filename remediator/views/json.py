@@ -111,6 +111,7 @@ def _host(host: HostPlan) -> HostDocument:
         changes=tuple(changes),
         notes=host.notes,
         alerts=host.alerts,
+        recovers=host.recovers,
     )
 
 

@@ -97,7 +97,7 @@ class Cut:
 STEPS = (
     "+ docker record.new",
     "+ docker journal.json",
-    "+ docker 0.before",
+    "+ docker broken.new",
     "+ docker activating",
     "+ docker record.json",
     "- docker journal.json",
@@ -192,7 +192,9 @@ def applying(bench: Bench) -> Iterator[subprocess.Popen[str]]:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def whole_apply(bench: Bench) -> tuple[float, list[str]]:

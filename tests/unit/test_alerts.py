@@ -53,9 +53,12 @@ def test_an_interrupted_transaction_is_named_with_who_when_and_what_ends_it() ->
 def test_nothing_ends_a_transaction_whose_journal_cannot_be_used_but_a_person() -> None:
     ((_, text),) = said(open=[{**OPEN, "problem": "it is no JSON"}])
     assert text.endswith(
-        "(its journal cannot be read: it is no JSON): nothing is changed there until somebody has put right what it "
+        "(its journal cannot be read: it is no JSON): nothing is changed there before somebody has put right what it "
         f"did and removed /var/lib/remediator/transactions/{RUN}.docker"
     )
+    plan = planned(open=[{**OPEN, "problem": "it is no JSON"}])
+    assert (plan.transactions, len(plan.held)) == ((), 1)
+    assert str(plan.verdicts[0].release).endswith(f"removed /var/lib/remediator/transactions/{RUN}.docker")
 
 
 def test_what_rolling_back_restarts_is_named_and_an_apply_that_somebody_approves_may_do_it() -> None:

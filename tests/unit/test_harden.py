@@ -288,51 +288,6 @@ def test_a_bare_apply_that_recovered_the_host_itself_says_so_and_is_no_failure()
     assert ("failed" in told, told["warnings"]) == (False, [f"web1: {note}"])
 
 
-def interrupted(host: Target, *restarts: str) -> Target:
-    """The host, where a transaction was interrupted."""
-    opened = {"run": ORDER.run, "group": "docker", "restarts": restarts}
-
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
-        answer = json.loads(host.exchange(program, request))
-        return json.dumps(answer if "results" in answer else {**answer, "state": {"open": [opened]}}).encode()
-
-    return replace(host, exchange=exchange)
-
-
-def test_what_was_interrupted_is_rolled_back_by_an_apply_that_has_nothing_else_to_do(tmp_path: Path) -> None:
-    found = [{"run": "01X", "group": "docker", "outcome": "rolled_back", "reason": "it was interrupted"}]
-    host = interrupted(target(answering("applied", recovered=found), 0o644))
-    approved = preview(host)
-    assert (approved.transactions, approved.recovers) == ((), True)
-
-    result = driven(tmp_path, approved, host)
-
-    assert result.notes == ("before this, docker of run 01X ended rolled back: it was interrupted",)
-    assert result.error is None
-    assert driven_result(result)["msg"] == result.notes[0]
-
-
-def test_but_not_where_that_was_not_shown_or_restarts_more_than_was_shown(tmp_path: Path) -> None:
-    quiet = preview(target(never, 0o644))
-    shown = preview(interrupted(target(never, 0o644)))
-    more = interrupted(target(never, 0o644), "docker.service")
-    for name, approved in (("quiet", quiet), ("shown", shown)):
-        (tmp_path / name).mkdir(mode=0o700)
-        result = driven(tmp_path / name, approved, more)
-        assert (result.results, result.notes) == ((), ())
-        assert result.after is not None
-        assert [alert.kind for alert in result.after.alerts] == ["open"]
-
-
-def test_a_restart_by_rolling_back_that_the_preview_did_not_show_makes_the_host_stale(tmp_path: Path) -> None:
-    approved = preview(target(never, 0o666))
-
-    result = driven(tmp_path, approved, interrupted(target(never, 0o666), "docker.service"))
-
-    assert [r.outcome for r in result.results] == ["stale"]
-    assert "restarts docker.service" in result.results[0].reason
-
-
 def test_a_session_that_others_can_write_is_not_followed(tmp_path: Path) -> None:
     place = SessionDirectory(tmp_path)
     place.create(Session(mode="observe", request="{}"))

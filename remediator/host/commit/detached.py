@@ -99,7 +99,9 @@ def hand_over(run: str, call: Call) -> None:
     process.stdin.close()
     if pass_on(answers, call.marker):
         process.kill()  # it waits for the manager to clear the unit away, which nobody else needs to
-    sys.exit(max(0, process.wait()))
+        process.wait()
+        sys.exit(0)
+    sys.exit(process.wait())
 
 
 def unit_arguments(unit: str, run: str) -> List[bytes]:

@@ -21,6 +21,7 @@ OWN_NAME = pattern(r"^([0-9A-Za-z]{1,40})\.([a-z0-9-]{1,64})\Z")
 MAX_OWN_NAMES = 100000
 MAX_OWN_RECORDS = 200
 MAX_OWN_DOCUMENT = 1048576
+MAX_OPEN_DOCUMENT = 8388608  # as much as commit reads of a journal
 MAX_OWN_TEXT = 1000
 MAX_OWN_UNITS = 100
 # Of /proc/locks: `3: FLOCK  ADVISORY  WRITE 812 00:2e:1843 0 EOF`.
@@ -90,7 +91,7 @@ def is_open(name: "str") -> "bool":
     return lstat_own(own_path(name, "journal.json")) is not None and lstat_own(own_path(name, "record.json")) is None
 
 
-def own_document(path: "str") -> "dict[str, Any]":
+def own_document(path: "str", limit: "int" = MAX_OWN_DOCUMENT) -> "dict[str, Any]":
     """A JSON object that only root can have written. Raises UnreadableError, with the reason."""
     try:
         found = os.lstat(raw(path))
@@ -99,7 +100,7 @@ def own_document(path: "str") -> "dict[str, Any]":
     if not is_ours(found):
         raise UnreadableError("others than root could have written it")
     try:
-        document = json.loads(text_of(read_regular(raw(path), MAX_OWN_DOCUMENT)))
+        document = json.loads(text_of(read_regular(raw(path), limit)))
     except (ValueError, RecursionError):
         raise UnreadableError("it is no JSON")
     if not isinstance(document, dict):
@@ -122,11 +123,11 @@ def open_transaction_facts(name: "str") -> "dict[str, Any]":
     run, group = name.split(".", 1)
     facts: "dict[str, Any]" = {"run": run, "group": group, "who": "", "started": None, "restarts": [], "problem": ""}
     try:
-        document = own_document(own_path(name, "journal.json"))
+        document = own_document(own_path(name, "journal.json"), MAX_OPEN_DOCUMENT)
     except UnreadableError as error:
         return dict(facts, problem=str(error))
-    if (document.get("run"), document.get("group")) != (run, group):
-        return dict(facts, problem="it is not this transaction's")
+    if document.get("format_version") != 1 or (document.get("run"), document.get("group")) != (run, group):
+        return dict(facts, problem="it is another transaction's or another version's")
     told = {"who": own_text(document.get("who")), "started": own_number(document.get("started"))}
     return dict(facts, restarts=restarts_again(name, document), **told)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from remediator.host.commit.detached import is_whole
 from remediator.plan import Action, Step
 from tests.unit.host.commit.certificates import key_pem, new_key, public_sha256
 from tests.unit.host.commit.host import CommitHost, chmod, seen, state_of, transaction, write
@@ -30,6 +31,8 @@ unit = subprocess.Popen([word.replace("$$", "$") for word in words], env=given, 
 (here / "unit.pid").write_text(str(unit.pid))
 sys.exit(unit.wait())
 """
+# As on a busy host, whose service manager takes its time to clear the unit away.
+CLEARS_LATE = SYSTEMD_RUN.replace("sys.exit(unit.wait())", "unit.wait(); import time; time.sleep(120)")
 REFUSES = 'print("Failed to start transient service unit: no", file=sys.stderr); sys.exit(1)'
 KNOWS_NO_PIPE = 'print("systemd-run: unrecognized option --pipe", file=sys.stderr); sys.exit(1)'
 SAYS_OTHER_THINGS = 'print("Running as unit: run-u1.service", flush=True); sys.stdin.read(1); sys.exit(3)'
@@ -88,6 +91,26 @@ def test_the_work_is_done_in_a_unit_of_the_run_that_ends_by_itself_alone(host: C
     holder = json.loads((host.state / "lock").read_text())
     assert holder["pid"] == int((host.base / "unit.pid").read_text())
     assert holder["run"] == RUN
+
+
+def test_the_answer_is_all_that_is_waited_for_and_each_call_has_a_unit_of_its_own(host: CommitHost) -> None:
+    host.program("systemd-run", CLEARS_LATE)
+    path = host.file("daemon.json")
+    begun = time.monotonic()
+    for mode in (0o600, 0o640):
+        [result] = host.run(transaction(chmod(path, mode), group=f"mode-{mode:o}"), setup=systemd(host), run=RUN)
+        assert result["outcome"] == "applied"
+    assert time.monotonic() - begun < 60
+    first, second = (next(word for word in call["argv"] if UNIT.fullmatch(word)) for call in asked(host))
+    assert first != second
+
+
+def test_an_answer_is_whole_at_its_last_byte_and_not_before() -> None:
+    marker = b"0" * 32
+    answer = b"Welcome\n" + marker + b" ready\n" + marker + b" answer 4 " + b"f" * 64 + b"\nAAAA\n"
+    cuts = [is_whole(bytearray(answer[:length]), marker) for length in range(len(answer) + 1)]
+    assert cuts == [False] * len(answer) + [True]
+    assert not is_whole(bytearray(answer), b"1" * 32)
 
 
 def test_it_goes_on_when_the_session_and_every_process_of_it_is_killed(host: CommitHost) -> None:
