@@ -24,7 +24,7 @@ CONTROL = "docker.files.default-file-mode"
 RUN = "01JD0000000000000000000000"
 HOSTILE = {
     "no JSON": "printf '{\"run\": ' >journal.json",
-    "another path": """printf '{"format_version": 1, "entries": [{"path": "/etc/shadow"}]}' >journal.json""",
+    "another's": """printf '{"format_version": 1, "run": "01X", "group": "files"}' >journal.json""",
     "a pipe": "mkfifo journal.json",
     "a link": "ln -s /etc/shadow journal.json",
     "without an end": "truncate -s 5G journal.json",
@@ -129,10 +129,39 @@ def test_a_journal_that_cannot_be_believed_is_shown_and_nothing_is_done_by_it(
     assert f"removed {place}" in alert["text"]
 
     answer = apply(remediate, path)
-    assert answer.code == 3, answer.out
-    assert f"{place}/journal.json" in answer.host(drifted.name)["error"]["message"]
+    assert (answer.code, answer.document["ended"]) == (3, "nothing_permitted"), answer.out
     assert mode(drifted) == "664"
     assert drifted.text("stat", "-c", "%i %a %U %Y %Z", "/etc/shadow") == shadow
+
+
+# What an apply recorded, as the journal of one that was cut short as it opened the passwords to everybody.
+FORGED = """
+import json, os, sys
+place, shadow = sys.argv[1], os.stat("/etc/shadow")
+(name,) = os.listdir(place)
+told = json.load(open(f"{place}/{name}/record.json"))
+(entry,) = told["entries"]
+entry["path"] = "/etc/shadow"
+entry["before"]["mode"] = 0o666
+entry["after"].update(mode=shadow.st_mode & 0o7777, uid=shadow.st_uid, gid=shadow.st_gid)
+os.umask(0o077)
+os.mkdir(f"{place}/{sys.argv[2]}.files")
+json.dump({**told, "run": sys.argv[2]}, open(f"{place}/{sys.argv[2]}.files/journal.json", "w"))
+"""
+
+
+def test_a_journal_of_the_right_form_still_leads_to_no_path_that_remediator_would_not_change(
+    drifted: ContainerHost, remediate: Product, tmp_path: Path
+) -> None:
+    path = hosts_file(drifted, tmp_path)
+    assert apply(remediate, path).code == 0
+    drifted.run("chmod", "0664", DEFAULTS)
+    drifted.run("python3", "-c", FORGED, f"{OURS}/transactions", RUN)
+    answer = apply(remediate, path)
+    assert answer.code == 3, answer.out
+    message = answer.host(drifted.name)["error"]["message"]
+    assert f"{RUN}.files/journal.json: an entry names /etc/shadow" in message
+    assert (mode(drifted), drifted.text("stat", "-c", "%a %U", "/etc/shadow")) == ("664", "640 root")
 
 
 @pytest.mark.parametrize("script", ["mkfifo lock", "ln -s /etc/passwd lock", "mkdir lock"], ids=["fifo", "link", "dir"])
