@@ -126,7 +126,10 @@ def test_the_question_names_what_rolling_back_an_interrupted_transaction_restart
     alert = Alert(kind="open", text="run Z was interrupted", restarts=("docker.service",))
     hosts = (whole.hosts[0].model_copy(update={"alerts": (alert,)}), *whole.hosts[1:])
     _, _, questions = apply(whole.model_copy(update={"hosts": hosts}), Fleet(all_applied), consent=False)
-    assert questions == ["Apply 13 changes to 3 hosts (restarts docker.service on 1 host)?"]
+    assert questions == [
+        "Roll back 1 interrupted transaction on 1 host and apply 13 changes to 3 hosts "
+        "(restarts docker.service on 1 host)?"
+    ]
 
 
 def test_a_command_of_after_restart_that_failed_is_told_and_ends_3(plan: Plans) -> None:

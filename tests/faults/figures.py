@@ -60,7 +60,9 @@ def tried(
             if figures.count and figures.count % EVERY == 0:
                 say(f"{part}: {figures.count} of {len(trials)}")
     figures.seconds = time.monotonic() - begun
-    say(f"{part}: {figures.count} of {len(trials)} in {figures.seconds:.0f} s, {len(figures.broken)} broken")
+    # A part takes long, and what comes after it may be cut off: its figures are told at once.
+    ends = dict(figures.ends)
+    say(f"{part}: {figures.count} of {len(trials)} in {figures.seconds:.0f} s, {len(figures.broken)} broken: {ends}")
     return figures
 
 

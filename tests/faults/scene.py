@@ -157,13 +157,18 @@ def differences(scene: Scene, after: Look, look: Look) -> str:
     return "; ".join(lines) + (f"; time alone: {times}" if times else "")
 
 
+def judge_names(names: set[str]) -> None:
+    """Raises BrokenError where the state directory holds a name that is left over."""
+    # The program's own compiled copy says nothing of a transaction; the next one that is kept takes its place.
+    left = {name for name in names - OWN_NAMES if not name.lstrip(".").startswith("engine-")}
+    require(not left, f"left in the state directory: {sorted(left)}")
+
+
 def judge_state(scene: Scene, end: str, recovered: dict[str, Any]) -> None:
     """Raises BrokenError unless nothing is open any more, and what is recorded is what is there; `end` may be empty."""
     state = scene.host.state
     names = {path.name for path in state.iterdir()} if state.exists() else set()
-    # The program's own compiled copy says nothing of a transaction; the next one that is kept takes its place.
-    names = {name for name in names if not name.lstrip(".").startswith("engine-")}
-    require(names <= OWN_NAMES, f"left in the state directory: {sorted(names - OWN_NAMES)}")
+    judge_names(names)
     require(stat.S_IMODE(state.stat().st_mode) == 0o700 if names else True, "the state directory is open")
     directories = list((state / "transactions").iterdir()) if "transactions" in names else []
     for directory in directories:

@@ -23,7 +23,7 @@ from typing import Any
 
 from remediator.plan import Action, Transaction
 from tests.faults.figures import Figures, count
-from tests.faults.scene import OWN_NAMES, BrokenError, require
+from tests.faults.scene import BrokenError, judge_names, require
 from tests.unit.host.commit.host import CommitHost, chmod, commit_host, transaction, write
 
 # _IOW(0x94, 9, int): ioctl_ficlone(2).
@@ -203,8 +203,7 @@ def judge_generation(host: CommitHost, snapshot: Snapshot, answer: dict[str, Any
     fits = [one for one in range(snapshot.least, snapshot.most + 1) if contents(one) == found]
     shown = {name: content[:30] for name, (content, _) in found.items()}
     require(len(fits) == 1, f"neither before nor after, between {snapshot.least} and {snapshot.most}: {shown} {answer}")
-    names = {path.name for path in host.state.iterdir()}
-    require(names <= OWN_NAMES, f"left in the state directory: {sorted(names - OWN_NAMES)}")
+    judge_names({path.name for path in host.state.iterdir()})
     for directory in (host.state / "transactions").iterdir():
         held = {path.name for path in directory.iterdir()}
         require("journal.json" not in held, f"a journal is still open: {held}")
@@ -221,7 +220,7 @@ def campaign(kind: str, wanted: int, seed: int, end: float, say: Callable[[str],
                 attempt = partial(said, base, place / "inner", snapshot, chance.random() < 0.5)
                 count(figures, attempt, say)
                 os.unlink(snapshot.image)
-            say(f"{figures.part}: {figures.count} of {wanted}, {len(figures.broken)} broken")
+            say(f"{figures.part}: {figures.count} of {wanted}, {len(figures.broken)} broken: {dict(figures.ends)}")
     figures.seconds = time.monotonic() - begun
     return figures
 
