@@ -176,7 +176,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     due = tuple(t for t in now.transactions if t.digest in wanted) if whole else ()
     stale = [] if whole else list(wanted.values())
     stale += [t for t in now.transactions if t.digest not in wanted and t.group not in {s.group for s in stale}]
-    lost = {t.digest: lost_containers(t, wanted[t.digest]) or unshown_restarts(now, approved) for t in due}
+    lost = {t.digest: lost_containers(t, wanted[t.digest]) or unshown(now, approved) for t in due}
     others = (
         *(result_of(transaction, "stale", _CHANGED_SINCE) for transaction in stale),
         *(result_of(t, "stale", lost[t.digest]) for t in due if lost[t.digest]),
@@ -185,7 +185,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
     due = tuple(t for t in due if not lost[t.digest])
     # A host that is refused as stale is not touched at all.
     refused = bool(stale) or any(lost.values())
-    work = _Work(due, not refused and now.recovers and now.interrupted <= approved.interrupted)
+    work = _Work(due, not refused and now.recovers and not unshown(now, approved))
     if work and not root:
         message = (
             f"{target.host}: changing a system needs root, and this host was reached without. Give -b (--become), or "
@@ -207,14 +207,10 @@ def lost_containers(now: Transaction, approved: Transaction) -> str:
     return f"its restart would stop {names} for good (no restart policy), which the preview did not show; preview again"
 
 
-def unshown_restarts(now: HostPlan, approved: HostPlan) -> str:
-    """Which restarts by rolling back what was interrupted the preview did not name; empty for none."""
-    units = [unit for alert in now.alerts for unit in alert.restarts if unit not in approved.restarts]
-    names = one_line(", ".join(dict.fromkeys(units)), 500)
-    said = (
-        f"what was interrupted here must be rolled back first, which restarts {names}, and the preview did not show it"
-    )
-    return f"{said}; preview again" if units else ""
+def unshown(now: HostPlan, approved: HostPlan) -> str:
+    """What a commit would roll back first that the preview did not name so; empty for nothing."""
+    new = sorted(now.interrupted - approved.interrupted)
+    return f"{one_line('; '.join(new), 700)}; the preview did not show that, preview again" if new else ""
 
 
 def _commit(

@@ -108,10 +108,12 @@ def test_a_task_that_dies_in_a_rollback_leaves_a_host_that_nobody_calls_done(tmp
     assert "Not everything came through" in str(words)
 
 
-def test_a_restart_by_rolling_back_that_the_preview_did_not_show_makes_the_host_stale(tmp_path: Path) -> None:
+@pytest.mark.parametrize("restarts", [(), ("docker.service",)], ids=["quietly", "with a restart"])
+def test_a_host_that_was_interrupted_since_its_preview_is_stale(tmp_path: Path, restarts: tuple[str, ...]) -> None:
     approved = preview(target(never, 0o666))
 
-    result = driven(tmp_path, approved, interrupted(target(never, 0o666), "docker.service"))
+    result = driven(tmp_path, approved, interrupted(target(never, 0o666), *restarts))
 
     assert [r.outcome for r in result.results] == ["stale"]
-    assert "restarts docker.service" in result.results[0].reason
+    assert f"run {ORDER.run} by ? was interrupted" in result.results[0].reason
+    assert ("restarts docker.service" in result.results[0].reason) == bool(restarts)
