@@ -6,6 +6,7 @@ in its start for as long as a test wants it to.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -282,13 +283,13 @@ def test_the_next_apply_puts_back_what_was_killed_but_not_what_somebody_repaired
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
     path = listen(2408, first)
+    repaired = json.loads(first.run("cat", DAEMON_JSON, check=False).stdout or "{}") | {"debug": False}
     process = held(remediate, first, path)
     inside(first, "systemctl", "kill", "--signal=KILL", "remediator-commit-*.service")
     go_on(first)
     cut = ended(process).document["run"]
-    repaired = b'{"debug": false}\n'
-    changed = first.text("cat", DAEMON_JSON).encode()
-    first.put(DAEMON_JSON, repaired)
+    changed = json.loads(first.text("cat", DAEMON_JSON))
+    first.put(DAEMON_JSON, json.dumps(repaired).encode())
 
     shown = remediate("--check", "-i", str(path), *ALLOWED)
     assert shown.code == 3, shown.out
@@ -307,7 +308,7 @@ def test_the_next_apply_puts_back_what_was_killed_but_not_what_somebody_repaired
     assert changed != repaired
     again = remediate.apply(path, *ALLOWED)
     assert (again.code, outcome(again, first)["outcome"]) == (0, "applied"), again.out + again.err
-    assert b'"debug": false' in first.text("cat", DAEMON_JSON).encode()
+    assert json.loads(first.text("cat", DAEMON_JSON))["debug"] is False
     assert listens(first, 2408)
     is_well(first)
 

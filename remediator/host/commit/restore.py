@@ -87,9 +87,9 @@ def restore_path(entry: PathEntry, place: Place, directory: int, rebooted: bool)
         found = place.stat()
     if before.type == "directory" and entry.after.type == "missing":
         return make_again(entry, place, found)
-    if found is None and before.type == "socket" and rebooted:
+    if before.type == "socket" and rebooted:
         return False  # a socket lives as long as who listens on it
-    return restore_access(entry, place, found)
+    return restore_access(entry, place, found, rebooted)
 
 
 def remove_made(entry: PathEntry, place: Place, found: os.stat_result) -> bool:
@@ -169,7 +169,7 @@ def take_back(entry: PathEntry, place: Place, found: Optional[os.stat_result], d
     os.fsync(place.parent)
 
 
-def restore_access(entry: PathEntry, place: Place, found: Optional[os.stat_result]) -> bool:
+def restore_access(entry: PathEntry, place: Place, found: Optional[os.stat_result], rebooted: bool) -> bool:
     """Mode, owner and attributes as before. Raises LeftAloneError where somebody else changed them or the path."""
     before, after, shown = entry.before, entry.after, plain_line(entry.path)
     if found is None:
@@ -177,7 +177,9 @@ def restore_access(entry: PathEntry, place: Place, found: Optional[os.stat_resul
     descriptor = place.open(PATH_FLAGS)
     try:
         now = os.fstat(descriptor)
-        same = (now.st_dev, now.st_ino) == (before.dev, before.ino) or entry.backup is not None
+        # A device has its number for one boot only, and btrfs for one mount.
+        same = now.st_ino == before.ino and (rebooted or now.st_dev == before.dev)
+        same = same or entry.backup is not None
         if type_name(now) != before.type or not same:
             raise LeftAloneError(shown + " was replaced by somebody else since")
         mode, owner = stat.S_IMODE(now.st_mode), (now.st_uid, now.st_gid)

@@ -98,6 +98,24 @@ def test_the_next_commit_recovers_first_and_takes_nothing_for_what_it_was_before
     assert config.read_bytes() == b"old\n"
 
 
+@pytest.mark.parametrize("rebooted", [True, False])
+def test_a_device_has_another_number_after_a_boot_and_no_other_file_for_that(
+    host: CommitHost, config: Path, rebooted: bool
+) -> None:
+    other = host.file("other", mode=0o666)
+    interrupt(host, changed(config, other))
+    [journal] = journals(host)
+    document = json.loads(journal.read_text())
+    for entry in document["entries"]:
+        entry["before"]["dev"] = 4711
+    journal.write_text(json.dumps(document))
+    if rebooted:
+        reboot(host)
+    [recovered] = host.recover()["recovered"]
+    assert (other.stat().st_mode & 0o777 == 0o666) == rebooted
+    assert (f"{other} was replaced by somebody else since" in recovered["reason"]) != rebooted
+
+
 def test_a_repair_made_by_hand_since_is_named_and_left_alone_and_the_rest_is_put_back(
     host: CommitHost, config: Path
 ) -> None:
