@@ -176,6 +176,7 @@ class ActionModule(ActionBase):
         self._unreached = False
         if self._lost:
             self._lost = False
+            # One that keeps none has no reset; what goes wrong in it, the connection that is made next tells better.
             with contextlib.suppress(AnsibleError, NotImplementedError):
                 self._connection.reset()
 

@@ -21,6 +21,7 @@ from remediator.host.common.serve import ProgramError
 
 # How long a commit under way is waited for: longer than the units' own timeouts, mostly.
 COLLECT_SECONDS = 1500.0
+# Asked for again and again, since waiting in flock(2) has no deadline of its own, and would take the lock.
 COLLECT_POLL = 0.25
 # Which run was given up before it began: it could still arrive here, late.
 CLOSED = b"closed.json"
