@@ -97,7 +97,7 @@ def test_without_consent_it_is_held_and_with_it_the_daemon_restarts_once(
 
     assert applied.code == 0, applied.err + applied.out
     assert verdict(applied, server)["verdict"] == "drifted"
-    assert info(server, "LoggingDriver") == "local"
+    assert info(server, "LoggingDriver") == "local", applied.out
     restarted = daemon_pid(server)
     assert restarted != pid
     assert "web" in running_containers(server)
