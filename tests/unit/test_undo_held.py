@@ -61,10 +61,9 @@ def test_a_malformed_record_is_told_and_takes_no_other_with_it() -> None:
 def test_a_broken_host_is_not_touched_until_it_is_released() -> None:
     seen = host(record(written()), files={CONFIG: facts(b"after\n"), **kept()})
     mark = {"run": LATER, "group": "docker", "reason": "not active", "since": 5}
-    broken = seen.model_copy(
-        update={"transactions": OwnTransactions.model_validate({**seen.transactions.model_dump(), "broken": mark})}  # type: ignore[union-attr]
-    )
-    plan = undone(broken, force=True)
+    assert seen.transactions is not None
+    marked = OwnTransactions.model_validate({**seen.transactions.model_dump(), "broken": mark})
+    plan = undone(seen.model_copy(update={"transactions": marked}), force=True)
     assert plan.transactions == ()
     assert "until that is released" in details(plan.held[0])
 

@@ -31,7 +31,8 @@ unit = subprocess.Popen([word.replace("$$", "$") for word in words], env=given, 
 (here / "unit.pid").write_text(str(unit.pid))
 sys.exit(unit.wait())
 """
-# As on a busy host, whose service manager takes its time to clear the unit away.
+# As on a busy host, whose service manager takes its time to clear the unit away: longer than the test would wait. What
+# sleeps is killed by the program under test.
 CLEARS_LATE = SYSTEMD_RUN.replace("sys.exit(unit.wait())", "unit.wait(); import time; time.sleep(120)")
 REFUSES = 'print("Failed to start transient service unit: no", file=sys.stderr); sys.exit(1)'
 KNOWS_NO_PIPE = 'print("systemd-run: unrecognized option --pipe", file=sys.stderr); sys.exit(1)'
