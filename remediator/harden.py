@@ -183,7 +183,7 @@ def _commit_and_look(target: Target, approved: HostPlan, now: HostPlan, root: bo
         *target.left_out(now),
     )
     due = tuple(t for t in due if not lost[t.digest])
-    # A host that is refused as stale is not touched at all.
+    # Where anything is refused as stale, nothing is rolled back for its own sake: the host is to be previewed again.
     refused = bool(stale) or any(lost.values())
     work = _Work(due, not refused and now.recovers and not unshown(now, approved))
     if work and not root:
