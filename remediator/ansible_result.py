@@ -117,7 +117,8 @@ def _entry(change: Change) -> dict[str, str]:
     details = "".join(f"{change.path}: {detail}\n" for detail in change.details)
     if change.diff or details:
         text = change.diff.rstrip("\n") + "\n" if change.diff else ""
-        return {"prepared": text + details + _access(change)}
+        since = f"{change.path}: changed since the run:\n{change.since.rstrip()}\n" if change.since else ""
+        return {"prepared": since + text + details + _access(change)}
     if change.added or change.removed:
         before, after = change.removed, change.added
         return _both(change.path, "".join(f"{r}\n" for r in before), "".join(f"{r}\n" for r in after), "loaded rules")

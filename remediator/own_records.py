@@ -123,7 +123,8 @@ class RecordedEntry(HostDocument):
     """One path, one kernel audit rule (`rule`, `loaded` before and after), or our own key pair (`pair`).
 
     `content` says which bytes the path holds now, null where the transaction did not change them. `backup` is the name
-    of the file, in the transaction's own directory, that holds those from before.
+    of the file, in the transaction's own directory, that holds those from before, `written` that of a copy of those
+    that the transaction wrote.
     """
 
     controls: ControlIds = ()
@@ -132,6 +133,7 @@ class RecordedEntry(HostDocument):
     after: RecordedState | None = None
     content: Literal["before", "after", "other", "unknown"] | None = None
     backup: str | None = Field(default=None, pattern=r"^[0-9]{1,6}\.before$")
+    written: str | None = Field(default=None, pattern=r"^[0-9]{1,6}\.after$")
     rule: Annotated[tuple[str, ...], Field(max_length=200)] | None = None
     loaded: tuple[bool, bool] | None = None
     pair: bool = False
@@ -176,9 +178,9 @@ class RecordedTransaction(HostDocument):
         """Whether it ended with its change in place, so that there is something to take back."""
         return not self.open and not self.problem and self.outcome == "applied"
 
-    def backup_path(self, entry: RecordedEntry) -> str | None:
-        """Where the bytes from before lie on the host."""
-        return f"{TRANSACTIONS}/{self.name}/{entry.backup}" if entry.backup is not None else None
+    def kept_path(self, name: str | None) -> str | None:
+        """Where a file that the transaction kept, an entry's `backup` or `written`, lies on the host."""
+        return f"{TRANSACTIONS}/{self.name}/{name}" if name is not None else None
 
 
 def _records(value: Any) -> Any:

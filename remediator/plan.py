@@ -68,7 +68,8 @@ class Change(_Document):
     `path` is the rules file that makes the rule last, `added` and `removed` list kernel rules in the words of auditctl.
     `details` say in words what the bytes are: a certificate's subject, names, lifetime and fingerprint, a key's public
     digest. A `restart` (or a `reload`, where its process can read that as it runs) is for a process that is older than
-    its files: `path` is its unit, `details` say what it has not read.
+    its files: `path` is its unit, `details` say what it has not read. `since` is for what a rollback takes back: the
+    unified diff from the bytes that the run wrote to those of now, where somebody changed them.
     """
 
     controls: tuple[str, ...]
@@ -77,6 +78,7 @@ class Change(_Document):
     before: State
     after: State
     diff: str = ""  # unified diff, harmless to show
+    since: str = ""  # the same
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     details: tuple[str, ...] = ()  # harmless to show

@@ -16,7 +16,10 @@ from remediator.own_records import RecordedEntry, RecordedState, RecordedTransac
 
 @dataclass(frozen=True)
 class PathRecord:
-    """One path of one transaction: what was there before its first entry, and after its last."""
+    """One path of one transaction: what was there before its first entry, and after its last.
+
+    `backup` and `written` are where the host keeps the bytes of both, null where it does not.
+    """
 
     entries: tuple[RecordedEntry, ...]
     path: str
@@ -24,6 +27,7 @@ class PathRecord:
     after: RecordedState
     content: str | None
     backup: str | None
+    written: str | None
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -92,7 +96,9 @@ def path_records(record: RecordedTransaction) -> list[PathRecord]:
         first, last = entries[0], entries[-1]
         assert first.before is not None and last.after is not None  # noqa: S101, PT018 - chosen above
         changing = next((entry for entry in entries if entry.content is not None), None)
-        content = changing.content if changing is not None else None
-        backup = record.backup_path(changing) if changing is not None else None
-        found.append(PathRecord(tuple(entries), path, first.before, last.after, content, backup))
+        content, backup, written = None, None, None
+        if changing is not None:
+            content = changing.content
+            backup, written = record.kept_path(changing.backup), record.kept_path(changing.written)
+        found.append(PathRecord(tuple(entries), path, first.before, last.after, content, backup, written))
     return found

@@ -179,6 +179,7 @@ def _piece(recorded: PathRecord, facts: FileFacts, look: Look) -> Piece:
         before=_state(facts, with_content=content),
         after=_after(recorded, kept, look.past),
         diff=_diff(recorded, facts, kept),
+        since=_since(recorded, facts, look),
         details=tuple(details),
     )
     probe: tuple[Step, ...] = ()
@@ -255,6 +256,16 @@ def _diff(recorded: PathRecord, facts: FileFacts, kept: FileFacts | None) -> str
     if kept is None or kept.content is None or kept.content == facts.content:
         return ""
     return unified_diff(recorded.path, facts.content, kept.content)
+
+
+def _since(recorded: PathRecord, facts: FileFacts, look: Look) -> str:
+    """From what the run wrote to what is there now, as far as both may be shown; empty where that is the same."""
+    written = look.seen.files.get(recorded.written or "")
+    if recorded.content != "other" or written is None or written.content is None:
+        return ""
+    if facts.content is None and facts.type != "missing":
+        return ""
+    return unified_diff(recorded.path, written.content, facts.content or b"")
 
 
 def _unshown(recorded: PathRecord, facts: FileFacts, kept: FileFacts | None) -> list[str]:

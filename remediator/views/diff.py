@@ -17,7 +17,7 @@ _SIGNS = {
 
 
 def change_lines(change: Change, indent: int) -> list[Line]:
-    """The path and what happens to it, then the diff."""
+    """The path and what happens to it, then the diff; what somebody changed since before that, where it is known."""
     if change.what == "audit_rule":
         return _rules(change, indent)
     sign, style = _SIGNS[change.what]
@@ -25,8 +25,11 @@ def change_lines(change: Change, indent: int) -> list[Line]:
     head = line(
         indent, (sign, f"bold {style}"), " ", (change.path, "bold"), f"  {access}" if access else "", wrap=False
     )
-    details = [line(indent + 2, (detail, "cyan")) for detail in change.details]
-    return [head, *details, *diff_lines(change.diff, indent + 2)]
+    lines = [head, *(line(indent + 2, (detail, "cyan")) for detail in change.details)]
+    if change.since:
+        lines += [line(indent + 2, ("changed since the run:", "cyan")), *diff_lines(change.since, indent + 4)]
+        lines.append(line(indent + 2, ("what taking it back would change now:", "cyan")))
+    return [*lines, *diff_lines(change.diff, indent + (4 if change.since else 2))]
 
 
 def access_words(change: Change) -> str:

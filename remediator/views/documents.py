@@ -39,6 +39,7 @@ class ChangeDocument(_Part):
     before: StateDocument
     after: StateDocument
     diff: str = Field(description="Unified diff; empty where the content stays.")
+    since: str = Field(description="Of a rollback: what somebody changed since that run, as a unified diff.")
     added: tuple[str, ...] = Field(description="Kernel audit rules to add.")
     removed: tuple[str, ...] = Field(description="Kernel audit rules to delete.")
     details: tuple[str, ...] = Field(description="What the new bytes are, in words: a certificate, a key's digest.")

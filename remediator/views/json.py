@@ -132,6 +132,7 @@ def _change(
         before=_state(change.before),
         after=_state(change.after),
         diff=change.diff,
+        since=change.since,
         added=change.added,
         removed=change.removed,
         details=change.details,

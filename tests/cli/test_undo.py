@@ -26,7 +26,7 @@ from remediator.views.documents import json_schema
 from remediator.views.json import JsonView
 from remediator.views.terminal import TerminalView
 from tests.cli.conftest import Remediate
-from tests.unit.undo_host import CONFIG, LATER, NOW, RESTART, RUN, entry, facts, host, kept, record, was, written
+from tests.unit.undo_host import CONFIG, LATER, NOW, RESTART, RUN, entry, facts, host, kept, record, was, written, wrote
 
 Snapshot = Callable[[str, str], None]
 APPROACH = run.Approach(run.Batches((1,), 0), "ticket 7", Threshold())
@@ -49,9 +49,9 @@ def as_left() -> Observation:
 
 def edited() -> Observation:
     """The same where somebody edited a file since."""
-    files = {CONFIG: facts(b"by hand\n"), "/etc/default/docker": facts(mode=0o600), **kept()}
+    files = {CONFIG: facts(b"by hand\n"), "/etc/default/docker": facts(mode=0o600), **kept(), **wrote()}
     mode = record(entry("/etc/default/docker", was(), was(0o600)), group="files")
-    return host(record(written(held="other"), activation=RESTART), mode, files=files)
+    return host(record(written(held="other", written="0.after"), activation=RESTART), mode, files=files)
 
 
 def undo_plan(**hosts: Observation) -> Plan:

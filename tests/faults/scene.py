@@ -180,8 +180,10 @@ def judge_state(scene: Scene, end: str, recovered: dict[str, Any]) -> None:
         record = json.loads((directory / "record.json").read_text())
         outcome = record["result"]["outcome"]
         backups = {entry["backup"] for entry in record["entries"] if entry.get("backup")}
+        # Copies for showing: there or not, whole or not, whenever the change stands.
+        written = {f"{entry['number']}.after" for entry in record["entries"]} if outcome == "applied" else set()
         require(
-            held - RECORD_NAMES == (backups if outcome == "applied" else set()),
+            held - RECORD_NAMES - written == (backups if outcome == "applied" else set()),
             f"{outcome}, and its directory holds {sorted(held)}",
         )
         if end and record["run"] == scene.request["run"]:

@@ -253,6 +253,26 @@ def test_a_daemon_that_dies_ten_seconds_after_its_start_is_put_back_and_nothing_
     is_well(first)
 
 
+def test_a_slow_daemon_is_waited_for_as_long_as_its_unit_allows_and_one_that_hangs_no_longer(
+    first: ContainerHost, remediate: Product, listen: Listen
+) -> None:
+    asked = "grep -rqs '[:]{}' /etc/docker/daemon.json /etc/systemd/system/docker.service.d"
+    slow, hangs = (asked.format(port) for port in (2408, 2409))
+    drop_in(first, f'[Service]\nTimeoutStartSec=100\nExecStartPre=/bin/sh -c "if {slow}; then sleep 65; fi"\n')
+    answer = remediate.apply(listen(2408, first), *ALLOWED)
+    assert outcome(answer, first)["outcome"] == "applied", answer.out + answer.err
+    assert listens(first, 2408)
+
+    drop_in(first, f'[Service]\nTimeoutStartSec=5\nExecStartPre=/bin/sh -c "if {hangs}; then sleep 1000; fi"\n')
+    before = configuration(first)
+    answer = remediate.apply(listen(2409, first), *ALLOWED)
+    found = outcome(answer, first)
+    assert (answer.code, found["outcome"]) == (3, "rolled_back"), answer.out + answer.err
+    assert "timed out" in found["log"], found
+    assert configuration(first) == before
+    is_well(first)
+
+
 def test_what_was_killed_on_the_host_itself_is_told_kept_from_purge_and_recovered(
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:

@@ -135,6 +135,7 @@ def test_a_file_that_somebody_changed_since_is_refused_by_name(undone: Undone, r
     refused = changes(answer, undone)[ENVIRONMENT]
     assert refused["permitted"] is False
     assert "-MINE=1" in refused["diff"].splitlines()
+    assert [line for line in refused["since"].splitlines()[2:] if line[0] in "+-"] == ["+MINE=1"]
     assert any(f"somebody changed it since run {undone.run}" in detail for detail in refused["details"])
     text = remediate("rollback", "last", "-i", str(undone.inventory), "--control", TRUST, "--check").out
     assert ENVIRONMENT in text

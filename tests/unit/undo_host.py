@@ -52,6 +52,11 @@ def kept(number: int = 0, group: str = "docker", content: bytes = b"before\n") -
     return {f"/var/lib/remediator/transactions/{RUN}.{group}/{number}.before": facts(content, 0o600)}
 
 
+def wrote(number: int = 0, group: str = "docker", content: bytes = b"after\n") -> dict[str, Any]:
+    """The copy of what that entry wrote, as observed."""
+    return {f"/var/lib/remediator/transactions/{RUN}.{group}/{number}.after": facts(content, 0o600)}
+
+
 def host(*records: dict[str, Any], files: dict[str, Any] | None = None, **more: Any) -> Observation:
     return Observation.model_validate(
         {

@@ -12,7 +12,7 @@ import stat
 from typing import Callable, Dict, Optional, Sequence
 
 from remediator.host.commit.access import CONTENT_XATTRS, copy_xattrs, read_xattrs
-from remediator.host.commit.entries import PathEntry
+from remediator.host.commit.entries import PathEntry, written_name
 from remediator.host.commit.outcomes import StepError, plain_line
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS, Place, identity, open_place
 from remediator.host.commit.states import PathState
@@ -116,7 +116,8 @@ class FileWrite:
         """Everything is on disk already."""
 
     def keep(self) -> None:
-        """Nothing more is to be done once the transaction stands."""
+        """Leaves a copy of what was written: a rollback shows what somebody changed since. Raises nothing."""
+        keep_written(self.entry, self._content, self._backups)
 
     def _stage(self, place: Place, attributes: Dict[str, bytes]) -> None:
         """Stages the new content. Owner, attributes and mode come before the bytes: nobody reads them too early."""
@@ -173,6 +174,25 @@ def keep_copy(parent: int, name: bytes, backups: int, backup: bytes, before: Pat
         finally:
             os.close(source)
     os.fsync(backups)
+
+
+def keep_written(entry: PathEntry, content: bytes, backups: int) -> None:
+    """A copy of an entry's new bytes in `backups`, for showing only. Raises nothing.
+
+    Nothing is ever put back from it, so it is neither synced nor worth a failure: whoever reads it compares its digest.
+    """
+    name = written_name(entry.number).encode("ascii")
+    try:
+        descriptor = os.open(name, STAGE_FLAGS, 0o600, dir_fd=backups)
+        try:
+            write_fully(descriptor, content)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        try:
+            os.unlink(name, dir_fd=backups)
+        except OSError:
+            pass  # half a copy has another digest
 
 
 def copy_file(source: int, directory: int, name: bytes, like: PathState) -> str:

@@ -1,7 +1,8 @@
 """The host's journal: what each transaction is about to change, on disk before its first write, and how it ended.
 
 /var/lib/remediator/transactions/RUN.GROUP/ belongs to one transaction. `journal.json` is there exactly while it is
-open, `record.json` once it has ended; `N.before` is what entry N's file was, `activating` says that activation began.
+open, `record.json` once it has ended; `N.before` is what entry N's file was, `N.after` a copy of what was written
+there, `activating` says that activation began.
 """
 
 import json

@@ -70,6 +70,16 @@ class NowBook:
             os.close(descriptor)
 
 
+def written_copy(name: "str", entry: "dict[str, Any]", copies: "NowBook") -> "str | None":
+    """The name of the copy of what an entry wrote; None where there is none, or not a whole one."""
+    after, number = entry.get("after"), own_number(entry.get("number"))
+    if number is None or number >= MAX_OWN_ENTRIES or not isinstance(after, dict) or after.get("type") != "file":
+        return None
+    copy = "%d.after" % number
+    digest = copies.digest(own_path(name, copy))
+    return copy if digest and digest == after.get("sha256") else None
+
+
 def own_transactions() -> "dict[str, Any]":
     """Every transaction that this host holds, newest first. `error`: why that is not known."""
     document: "dict[str, Any]" = {"error": own_trouble(OWN_DIRECTORY), "broken": None, "open": [], "records": []}
@@ -77,9 +87,9 @@ def own_transactions() -> "dict[str, Any]":
         document["error"] = own_trouble(OWN_DIRECTORY + "/transactions")
     if document["error"] is not None:
         return document
-    now, room = NowBook(), MAX_OWN_TOTAL
+    now, copies, room = NowBook(), NowBook(), MAX_OWN_TOTAL
     for name in own_names():
-        record = own_record(name, now)
+        record = own_record(name, now, copies)
         if record is None:
             continue
         room -= sum(len(str(entry)) for entry in record["entries"])
@@ -93,8 +103,11 @@ def own_transactions() -> "dict[str, Any]":
     return document
 
 
-def own_record(name: "str", now: "NowBook") -> "dict[str, Any] | None":
-    """One transaction; `problem` says why no more is known of it. None where there is neither journal nor record."""
+def own_record(name: "str", now: "NowBook", copies: "NowBook") -> "dict[str, Any] | None":
+    """One transaction; `problem` says why no more is known of it. None where there is neither journal nor record.
+
+    `now` reads what lies at its paths, `copies` what it kept of the bytes that it wrote.
+    """
     run, group = name.split(".", 1)
     unfinished = is_open(name)
     path = own_path(name, "journal.json" if unfinished else "record.json")
@@ -120,7 +133,10 @@ def own_record(name: "str", now: "NowBook") -> "dict[str, Any] | None":
     record["recovered"] = document.get("recovered") is True
     record["controls"] = own_texts(document.get("controls"))
     record["activation"] = [step for step in map(own_step, own_mappings(document.get("activation"))) if step]
-    record["entries"] = [own_entry(entry, now) for entry in own_mappings(document.get("entries"))]
+    record["entries"] = [
+        dict(own_entry(entry, now), written=written_copy(name, entry, copies))
+        for entry in own_mappings(document.get("entries"))
+    ]
     return record
 
 
@@ -204,7 +220,7 @@ def held_content(path: "str", before: "dict[str, Any]", after: "dict[str, Any]",
 
 
 def transaction_references(names: "list[str]") -> "dict[str, HostReference]":
-    """`@transactions.RUN.access` and `.content`: the paths of which RUN changed that, with backups of their bytes."""
+    """`@transactions.RUN.access` and `.content`: the paths of which RUN changed that, with copies of their bytes."""
     found: "dict[str, HostReference]" = {}
     for name in names:
         asked = OWN_REFERENCE.match(name)
@@ -219,16 +235,17 @@ def transaction_reference(run: "str", content: "bool") -> "HostReference":
     if trouble is not None:
         return unknown(trouble)
     paths = []
-    now = NowBook()
+    now, copies = NowBook(), NowBook()
     now.left = 0
     for name in own_names():
-        record = own_record(name, now) if name.startswith(run + ".") else None
+        record = own_record(name, now, copies) if name.startswith(run + ".") else None
         if record is None or record["open"] or record.get("outcome") != "applied":
             continue
         for entry in record["entries"]:
             if "path" not in entry or (entry["content"] is not None) != content:
                 continue
             paths.append((entry["path"], name))
-            if content and entry["backup"] is not None:
-                paths.append((own_path(name, entry["backup"]), "backup"))
+            for copy in (entry["backup"], entry["written"]):
+                if content and copy is not None:
+                    paths.append((own_path(name, copy), "backup"))
     return resolved(*paths) if paths else absent("this host holds nothing of run %s" % run)

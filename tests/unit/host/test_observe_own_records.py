@@ -238,7 +238,7 @@ def test_no_more_than_the_newest_two_hundred_are_told(top: Path) -> None:
     assert records[0].run.endswith("204")
 
 
-def test_the_paths_of_a_run_are_a_reference_with_the_backups_of_their_bytes(top: Path, tmp_path: Path) -> None:
+def test_the_paths_of_a_run_are_a_reference_with_the_copies_of_their_bytes(top: Path, tmp_path: Path) -> None:
     content = {
         "path": "/etc/a",
         "before": state("file", 0o644, b"a"),
@@ -246,12 +246,20 @@ def test_the_paths_of_a_run_are_a_reference_with_the_backups_of_their_bytes(top:
         "backup": "0.before",
     }
     access = {"path": "/etc/b", "before": state("file", 0o644), "after": state("file", 0o600), "backup": None}
-    place = put(top, document(FIRST, "files", content, access), n0=b"a")
+    new = {"number": 2, "path": "/etc/n", "before": state("missing"), "after": state("file", 0o644, b"new")}
+    torn = {"number": 3, "path": "/etc/t", "before": state("missing"), "after": state("file", 0o644, b"torn")}
+    place = put(top, document(FIRST, "files", content, access, new, torn), n0=b"a")
+    for name, held in (("2.after", b"new"), ("3.after", b"to")):
+        (place / name).write_bytes(held)
     put(top, document(SECOND, "files", {**access, "path": "/etc/c"}))
     put(top, document(FIRST, "docker", {**access, "path": "/etc/d"}, result={"outcome": "rolled_back"}))
     names = [f"@transactions.{FIRST}.content", f"@transactions.{FIRST}.access", "@transactions.NONE.access", "@other"]
     found = own_transactions.transaction_references(names)
-    assert [path for path, _ in found[names[0]].paths] == ["/etc/a", f"{place}/0.before"]
+    content_paths = ["/etc/a", f"{place}/0.before", "/etc/n", f"{place}/2.after", "/etc/t"]
+    assert [path for path, _ in found[names[0]].paths] == content_paths
+    # A copy that the disk did not take whole is none.
+    (record,) = [record for record in told().records if (record.run, record.group) == (FIRST, "files")]
+    assert [each.written for each in record.entries] == [None, None, "2.after", None]
     assert [path for path, _ in found[names[1]].paths] == ["/etc/b"]
     assert found[names[2]].status == "absent"
     assert set(found) == set(names[:3])

@@ -52,7 +52,9 @@ def test_a_change_leaves_its_record_and_what_was_there_before_for_root_alone(hos
     assert (entry["before"]["mode"], entry["after"]["mode"]) == (0o644, 0o600)
     [backup] = backups(host)
     assert state_of(backup) == before
-    assert {item.name for item in backup.parent.iterdir()} == {"record.json", "0.before"}
+    assert {item.name for item in backup.parent.iterdir()} == {"record.json", "0.before", "0.after"}
+    written = backup.with_name("0.after")
+    assert (written.read_bytes(), written.stat().st_mode & 0o7777) == (b"{}", 0o600)
     for directory in (host.state, backup.parent.parent, backup.parent):
         assert directory.stat().st_mode & 0o7777 == 0o700
     assert (backup.parent / "record.json").stat().st_mode & 0o7777 == 0o600
