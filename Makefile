@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Most of the time the unit tests wait for something. The lab's (LABS=2 takes two thirds of the time) go one by one, since a
-# daemon among several heavy machines may answer later than a test, or the product, waits for it.
+# Most of the time the tests wait for something. More of the lab's at once (LABS=0: one by one) and a daemon may answer
+# later than a test, or the product, waits for it.
 WORKERS ?= 3
-LABS ?= 0
+LABS ?= 2
 ROOTLESS := $(if $(filter-out 0,$(shell id -u)),-m "not root")
 
 .PHONY: help preview dev lint unit packages lab molecule bench faults test clean
@@ -50,7 +50,7 @@ packages: ## the Debian packages that the lab needs, when root
 	bash tests/lab/packages.sh
 
 lab: dev packages ## tests on real hosts that they make themselves (root)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n $(LABS) --dist loadfile tests/lab $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/pytest -n $(LABS) --dist loadscope tests/lab $(ARGS)
 
 molecule: dev packages ## molecule's scenarios on the lab's hosts (root)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/molecule test --all

@@ -117,8 +117,11 @@ def _entry(change: Change) -> dict[str, str]:
     details = "".join(f"{change.path}: {detail}\n" for detail in change.details)
     if change.diff or details:
         text = change.diff.rstrip("\n") + "\n" if change.diff else ""
-        since = f"{change.path}: changed since the run:\n{change.since.rstrip()}\n" if change.since else ""
-        return {"prepared": since + text + details + _access(change)}
+        if change.since:
+            head = f"{change.path}: what taking it back would change now:\n" if text else ""
+            since = change.since.rstrip("\n")
+            text = f"{change.path}: changed since the run:\n{since}\n{head}{text}"
+        return {"prepared": text + details + _access(change)}
     if change.added or change.removed:
         before, after = change.removed, change.added
         return _both(change.path, "".join(f"{r}\n" for r in before), "".join(f"{r}\n" for r in after), "loaded rules")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
-from remediator.alerts import alerts_of
+from remediator.alerts import alerts_of, repair_of
 from remediator.decide import with_hooks
 from remediator.held import unseen
 from remediator.observation import Observation
@@ -76,6 +76,12 @@ def _refused_whole(
     """Why nothing of the transaction is taken back; empty where each piece stands for itself."""
     if seen.transactions is not None and seen.transactions.broken is not None:
         return "a transaction ended broken on this host: nothing is changed there until that is released"
+    if seen.state is not None and seen.state.unusable:
+        unusable = seen.state.unusable[0]
+        return (
+            f"run {unusable.run} was interrupted here and its journal cannot be used: nothing is changed on this host "
+            f"before {repair_of(unusable)}"
+        )
     activation = _activation(record, pieces)
     if any(piece.refusal for piece in pieces) and activation:
         # What restarts together is put back together, or not at all.

@@ -171,7 +171,8 @@ def _piece(recorded: PathRecord, facts: FileFacts, look: Look) -> Piece:
     before = recorded.before
     content = recorded.content is not None
     kept = look.seen.files.get(recorded.backup or "")
-    details = [undone_words(recorded.controls), *_unshown(recorded, facts, kept)]
+    since, unshown = _since(recorded, facts, look.seen.files.get(recorded.written or ""))
+    details = [undone_words(recorded.controls), *_unshown(recorded, facts, kept), *unshown]
     change = Change(
         controls=recorded.controls,
         what="remove" if before.type == "missing" else _what(facts, content),
@@ -179,7 +180,7 @@ def _piece(recorded: PathRecord, facts: FileFacts, look: Look) -> Piece:
         before=_state(facts, with_content=content),
         after=_after(recorded, kept, look.past),
         diff=_diff(recorded, facts, kept),
-        since=_since(recorded, facts, look),
+        since=since,
         details=tuple(details),
     )
     probe: tuple[Step, ...] = ()
@@ -258,14 +259,17 @@ def _diff(recorded: PathRecord, facts: FileFacts, kept: FileFacts | None) -> str
     return unified_diff(recorded.path, facts.content, kept.content)
 
 
-def _since(recorded: PathRecord, facts: FileFacts, look: Look) -> str:
-    """From what the run wrote to what is there now, as far as both may be shown; empty where that is the same."""
-    written = look.seen.files.get(recorded.written or "")
-    if recorded.content != "other" or written is None or written.content is None:
-        return ""
-    if facts.content is None and facts.type != "missing":
-        return ""
-    return unified_diff(recorded.path, written.content, facts.content or b"")
+def _since(recorded: PathRecord, facts: FileFacts, written: FileFacts | None) -> tuple[str, list[str]]:
+    """The diff from what the run wrote to what is there now, where somebody changed that; or why there is none."""
+    if recorded.content != "other" or (facts.content is None and facts.type != "missing"):
+        return "", []  # that the bytes of now are not shown is said already
+    if recorded.after.type == "missing":
+        return unified_diff(recorded.path, None, facts.content or b""), []
+    if written is None or written.content is None:
+        return "", ["what was changed since is not shown: the bytes that the run wrote are not kept on this host"]
+    if written.content == facts.content:
+        return "", ["since the run it was changed only in what is masked here"]
+    return unified_diff(recorded.path, written.content, facts.content or b""), []
 
 
 def _unshown(recorded: PathRecord, facts: FileFacts, kept: FileFacts | None) -> list[str]:

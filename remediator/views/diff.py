@@ -28,7 +28,8 @@ def change_lines(change: Change, indent: int) -> list[Line]:
     lines = [head, *(line(indent + 2, (detail, "cyan")) for detail in change.details)]
     if change.since:
         lines += [line(indent + 2, ("changed since the run:", "cyan")), *diff_lines(change.since, indent + 4)]
-        lines.append(line(indent + 2, ("what taking it back would change now:", "cyan")))
+        if change.diff:
+            lines.append(line(indent + 2, ("what taking it back would change now:", "cyan")))
     return [*lines, *diff_lines(change.diff, indent + (4 if change.since else 2))]
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from remediator import run
 from remediator.access import Access
+from remediator.ansible_result import preview_result
 from remediator.errors import HostError
 from remediator.exit_codes import ExitCode, Threshold, of_check
 from remediator.held import HeldTransactions, exit_code, held_by
@@ -22,6 +23,7 @@ from remediator.plan import Alert, HostPlan, HostResult, Plan, Undo
 from remediator.plan import HostError as PlanError
 from remediator.policy import Policy
 from remediator.undo import take_back
+from remediator.views.diff import change_lines
 from remediator.views.documents import json_schema
 from remediator.views.json import JsonView
 from remediator.views.terminal import TerminalView
@@ -113,6 +115,21 @@ def test_a_rollback_reads_as_in_its_snapshot(snapshot: Snapshot) -> None:
     stream = io.StringIO()
     TerminalView(stream, io.StringIO(), verbose=False).previewed(fleet())
     snapshot("rollback_fleet.txt", stream.getvalue())
+
+
+def test_what_was_changed_since_reads_the_same_in_ansible_to_the_last_blank() -> None:
+    edited_entry = written(held="other", written="0.after")
+    files = {CONFIG: facts(b"after\nby hand  \n \n"), **kept(), **wrote(content=b"after\n \n")}
+    plan = take_back("web1", host(record(edited_entry), files=files), Undo(run=RUN, force=True), Policy(), NOW)
+    [shown] = [each["prepared"] for each in preview_result(plan)["diff"]]
+    assert "changed since the run:\n" in shown
+    assert "@@ -1,2 +1,3 @@\n after\n+by hand  \n  \n" in shown
+    assert "what taking it back would change now:\n" in shown
+    (change,) = plan.transactions[0].changes
+    same = change.model_copy(update={"diff": ""})
+    text = "\n".join(line.text.plain for line in change_lines(same, 0))
+    assert "+by hand  " in text
+    assert "taking it back" not in text
 
 
 def test_the_question_says_what_restarts_and_the_record_what_was_taken_back(tmp_path: Path) -> None:

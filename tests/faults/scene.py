@@ -181,7 +181,8 @@ def judge_state(scene: Scene, end: str, recovered: dict[str, Any]) -> None:
         outcome = record["result"]["outcome"]
         backups = {entry["backup"] for entry in record["entries"] if entry.get("backup")}
         # Copies for showing: there or not, whole or not, whenever the change stands.
-        written = {f"{entry['number']}.after" for entry in record["entries"]} if outcome == "applied" else set()
+        staged = [entry["number"] for entry in record["entries"] if entry.get("path") and entry.get("new")]
+        written = {f"{number}.after" for number in staged} if outcome == "applied" else set()
         require(
             held - RECORD_NAMES - written == (backups if outcome == "applied" else set()),
             f"{outcome}, and its directory holds {sorted(held)}",

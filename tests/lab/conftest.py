@@ -1,9 +1,11 @@
 """Fixtures: real hosts for the tests of this directory. They need root; nothing here is skipped for want of it."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from .docker_tls_fixtures import own_authority as own_authority
 from .docker_tls_fixtures import tls_authority as tls_authority
@@ -19,12 +21,26 @@ from .hosts.kubernetes import KubeadmHost, start_kubeadm
 from .hosts.leftovers import leftovers
 from .hosts.recipe import recipe
 from .machine_fixtures import fresh_machine as fresh_machine
-from .machine_fixtures import machine12 as machine12
-from .machine_fixtures import machine13 as machine13
 from .product import Product
 
+# What boots emulated machines, each of which takes a whole core.
+EMULATED = ("test_audit_machines.py", "test_docker_tls_machine.py", "test_machines_themselves.py", "test_power_cut.py")
+CLUSTERS = ("test_drained_node.py", "test_kubernetes_itself.py", "test_kubernetes_node.py")
 Fresh = Callable[[str], ContainerHost]
 WriteInventory = Callable[..., Path]
+
+
+class Lanes(LoadScopeScheduling):
+    """Shares out whole files, and what needs the same heavy hosts together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        name = os.path.basename(nodeid.partition("::")[0])
+        return "emulated" if name in EMULATED else "clusters" if name in CLUSTERS else name
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
+    """Where tests run side by side, files stay whole, and there is one emulated machine and one cluster at a time."""
+    return Lanes(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -9,20 +9,6 @@ from .hosts.machine import Machine
 FreshMachine = Callable[[str], Machine]
 
 
-@pytest.fixture(scope="session")
-def machine12() -> Iterator[Machine]:
-    """A Debian 12 machine that tests share: for what changes nothing, or is put back."""
-    with Machine.start("bookworm") as machine:
-        yield machine
-
-
-@pytest.fixture(scope="session")
-def machine13() -> Iterator[Machine]:
-    """A Debian 13 machine that tests share: for what changes nothing, or is put back."""
-    with Machine.start("trixie") as machine:
-        yield machine
-
-
 @pytest.fixture
 def fresh_machine() -> Iterator[FreshMachine]:
     """Makes machines for one test alone, in seconds: fresh_machine("bookworm"), fresh_machine("trixie")."""

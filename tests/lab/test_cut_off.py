@@ -257,15 +257,15 @@ def test_a_slow_daemon_is_waited_for_as_long_as_its_unit_allows_and_one_that_han
     first: ContainerHost, remediate: Product, listen: Listen
 ) -> None:
     asked = "grep -rqs '[:]{}' /etc/docker/daemon.json /etc/systemd/system/docker.service.d"
-    slow, hangs = (asked.format(port) for port in (2408, 2409))
+    slow, hangs = (asked.format(port) for port in (2410, 2411))
     drop_in(first, f'[Service]\nTimeoutStartSec=100\nExecStartPre=/bin/sh -c "if {slow}; then sleep 65; fi"\n')
-    answer = remediate.apply(listen(2408, first), *ALLOWED)
+    answer = remediate.apply(listen(2410, first), *ALLOWED)
     assert outcome(answer, first)["outcome"] == "applied", answer.out + answer.err
-    assert listens(first, 2408)
+    assert listens(first, 2410)
 
-    drop_in(first, f'[Service]\nTimeoutStartSec=5\nExecStartPre=/bin/sh -c "if {hangs}; then sleep 1000; fi"\n')
+    drop_in(first, f'[Service]\nTimeoutStartSec=25\nExecStartPre=/bin/sh -c "if {hangs}; then sleep 1000; fi"\n')
     before = configuration(first)
-    answer = remediate.apply(listen(2409, first), *ALLOWED)
+    answer = remediate.apply(listen(2411, first), *ALLOWED)
     found = outcome(answer, first)
     assert (answer.code, found["outcome"]) == (3, "rolled_back"), answer.out + answer.err
     assert "timed out" in found["log"], found

@@ -165,25 +165,38 @@ def test_a_file_that_somebody_changed_since_is_refused_by_name_unless_forced(
 
 @pytest.mark.parametrize("force", [False, True])
 def test_what_somebody_changed_since_is_shown_from_the_run_s_bytes_on(force: bool) -> None:
-    entry = written(held="other", written="0.after")
-    plan = undone(host(record(entry), files={CONFIG: facts(b"by hand\n"), **kept(), **wrote()}), force=force)
+    edited = written(held="other", written="0.after")
+    plan = undone(host(record(edited), files={CONFIG: facts(b"by hand\n"), **kept(), **wrote()}), force=force)
     (transaction,) = plan.transactions if force else plan.held
     (change,) = transaction.changes
     assert change.since.splitlines()[2:] == ["@@ -1 +1 @@", "-after", "+by hand"]
     assert change.diff.splitlines()[2:] == ["@@ -1 +1 @@", "-by hand", "+before"]
-    gone = undone(host(record(entry), files={CONFIG: {"type": "missing"}, **kept(), **wrote()}))
+    gone = undone(host(record(edited), files={CONFIG: {"type": "missing"}, **kept(), **wrote()}))
     assert gone.held[0].changes[0].since.splitlines()[2:] == ["@@ -1 +0,0 @@", "-after"]
 
 
-def test_secrets_are_masked_in_what_was_changed_since_and_keys_are_not_shown() -> None:
-    entry = written(held="other", written="0.after")
+def test_what_was_changed_since_is_shown_masked_or_it_is_told_why_it_is_not() -> None:
+    edited = written(held="other", written="0.after")
     masked = facts(b"a=1\ntoken=xxxx\n", masked=[[10, 4]], size=15, mtime_ns=1, ctime_ns=1)
     copy = {next(iter(wrote())): facts(b"token=xxxx\n", masked=[[6, 4]])}
-    plan = undone(host(record(entry), files={CONFIG: masked, **kept(), **copy}))
+    plan = undone(host(record(edited), files={CONFIG: masked, **kept(), **copy}))
     assert plan.held[0].changes[0].since.splitlines()[3:] == ["+a=1", " token=xxxx"]
+    token = facts(b"token=xxxx\n", masked=[[6, 4]], size=11, mtime_ns=1, ctime_ns=1)
     hidden = facts(error="it holds a private key, so its content is not read out")
-    plan = undone(host(record(entry), files={CONFIG: hidden, **kept(), **wrote()}))
-    assert plan.held[0].changes[0].since == ""
+    for now, copies, said in (
+        (token, copy, "since the run it was changed only in what is masked here"),
+        (hidden, wrote(), "the bytes that are there now are not shown: it holds a private key"),
+        (facts(b"by hand\n"), {}, "the bytes that the run wrote are not kept on this host"),
+    ):
+        plan = undone(host(record(edited), files={CONFIG: now, **kept(), **copies}))
+        assert plan.held[0].changes[0].since == ""
+        assert said in details(plan.held[0])
+
+
+def test_a_file_that_somebody_made_where_the_run_removed_one_is_all_changed_since() -> None:
+    removed = entry(CONFIG, was(0o600), was(kind="missing"), content="other", backup="0.before")
+    plan = undone(host(record(removed), files={CONFIG: facts(b"by hand\n"), **kept()}))
+    assert plan.held[0].changes[0].since.splitlines()[2:] == ["@@ -0,0 +1 @@", "+by hand"]
 
 
 def test_what_a_later_run_changed_is_refused_with_that_run_s_name_until_it_is_taken_back() -> None:

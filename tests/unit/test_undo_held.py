@@ -46,6 +46,19 @@ def test_a_host_with_nothing_to_take_back_says_why(records: list[dict[str, Any]]
     assert said in text
 
 
+def test_a_host_with_a_journal_that_cannot_be_used_is_refused_whole_with_what_to_do() -> None:
+    unusable = {"open": [{"run": LATER, "group": "audit", "problem": "it is no JSON"}]}
+    told: dict[str, Any] = {"files": {CONFIG: facts(b"after\n"), **kept()}, "state": unusable}
+    for force in (False, True):
+        plan = undone(host(record(written()), **told), force=force)
+        assert plan.transactions == ()
+        (refused,) = plan.held
+        assert f"run {LATER} was interrupted here" in details(refused)
+        assert f"put right what it did and removed /var/lib/remediator/transactions/{LATER}.audit" in details(refused)
+    told["state"] = {**unusable, "holder": {"run": LATER, "who": "bob@x", "started": 5}}
+    assert only(undone(host(record(written()), **told))).group == "docker"  # it is at it: the lock tells
+
+
 def test_a_malformed_record_is_told_and_takes_no_other_with_it() -> None:
     broken = record(written(), group="audit", entries="none")
     nameless = {"group": "x"}

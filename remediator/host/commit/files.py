@@ -16,6 +16,8 @@ from remediator.host.commit.entries import PathEntry, written_name
 from remediator.host.commit.outcomes import StepError, plain_line
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS, Place, identity, open_place
 from remediator.host.commit.states import PathState
+from remediator.host.common.mask import holds_private_key
+from remediator.host.common.reading import MAX_CONTENT
 
 STAGE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # `.kept` is not among them: those copies were promised to a person.
@@ -180,7 +182,10 @@ def keep_written(entry: PathEntry, content: bytes, backups: int) -> None:
     """A copy of an entry's new bytes in `backups`, for showing only. Raises nothing.
 
     Nothing is ever put back from it, so it is neither synced nor worth a failure: whoever reads it compares its digest.
+    There is none of what observe would not show: a private key, or more than it reads of a file.
     """
+    if len(content) > MAX_CONTENT or holds_private_key(content):
+        return
     name = written_name(entry.number).encode("ascii")
     try:
         descriptor = os.open(name, STAGE_FLAGS, 0o600, dir_fd=backups)

@@ -23,7 +23,7 @@ from remediator.host.observe.own_records import (
     own_text,
     own_trouble,
 )
-from remediator.host.observe.references import HostReference, absent, resolved, unknown
+from remediator.host.observe.references import MAX_REFERENCE, HostReference, absent, resolved, unknown
 
 MYPY = False
 if MYPY:
@@ -37,8 +37,8 @@ MAX_OWN_HASHED = 67108864  # bytes of the files that are compared
 OWN_REFERENCE = pattern(r"^@transactions\.([0-9A-Za-z]{1,40})\.(access|content)\Z")
 
 
-class NowBook:
-    """The digest of what lies at a path now: asked of every path once, and kept here."""
+class Digests:
+    """The digests of what lies at paths: asked of every path once, and kept here."""
 
     def __init__(self) -> None:
         self.left = MAX_OWN_HASHED
@@ -70,16 +70,6 @@ class NowBook:
             os.close(descriptor)
 
 
-def written_copy(name: "str", entry: "dict[str, Any]", copies: "NowBook") -> "str | None":
-    """The name of the copy of what an entry wrote; None where there is none, or not a whole one."""
-    after, number = entry.get("after"), own_number(entry.get("number"))
-    if number is None or number >= MAX_OWN_ENTRIES or not isinstance(after, dict) or after.get("type") != "file":
-        return None
-    copy = "%d.after" % number
-    digest = copies.digest(own_path(name, copy))
-    return copy if digest and digest == after.get("sha256") else None
-
-
 def own_transactions() -> "dict[str, Any]":
     """Every transaction that this host holds, newest first. `error`: why that is not known."""
     document: "dict[str, Any]" = {"error": own_trouble(OWN_DIRECTORY), "broken": None, "open": [], "records": []}
@@ -87,7 +77,7 @@ def own_transactions() -> "dict[str, Any]":
         document["error"] = own_trouble(OWN_DIRECTORY + "/transactions")
     if document["error"] is not None:
         return document
-    now, copies, room = NowBook(), NowBook(), MAX_OWN_TOTAL
+    now, copies, room = Digests(), Digests(), MAX_OWN_TOTAL
     for name in own_names():
         record = own_record(name, now, copies)
         if record is None:
@@ -103,7 +93,7 @@ def own_transactions() -> "dict[str, Any]":
     return document
 
 
-def own_record(name: "str", now: "NowBook", copies: "NowBook") -> "dict[str, Any] | None":
+def own_record(name: "str", now: "Digests", copies: "Digests") -> "dict[str, Any] | None":
     """One transaction; `problem` says why no more is known of it. None where there is neither journal nor record.
 
     `now` reads what lies at its paths, `copies` what it kept of the bytes that it wrote.
@@ -133,10 +123,12 @@ def own_record(name: "str", now: "NowBook", copies: "NowBook") -> "dict[str, Any
     record["recovered"] = document.get("recovered") is True
     record["controls"] = own_texts(document.get("controls"))
     record["activation"] = [step for step in map(own_step, own_mappings(document.get("activation"))) if step]
-    record["entries"] = [
-        dict(own_entry(entry, now), written=written_copy(name, entry, copies))
-        for entry in own_mappings(document.get("entries"))
-    ]
+    record["entries"] = []
+    for entry in own_mappings(document.get("entries")):
+        told = own_entry(entry, now)
+        if told.get("content") == "other":  # what somebody changed since is shown from there on
+            told["written"] = written_copy(name, entry, copies)
+        record["entries"].append(told)
     return record
 
 
@@ -161,7 +153,7 @@ def own_step(step: "dict[str, Any]") -> "dict[str, Any]":
     return {"do": step["do"], "unit": own_text(unit) if isinstance(unit, str) else None, "names": names or None}
 
 
-def own_entry(entry: "dict[str, Any]", now: "NowBook") -> "dict[str, Any]":
+def own_entry(entry: "dict[str, Any]", now: "Digests") -> "dict[str, Any]":
     """One entry: a path, an audit rule, or a key pair of ours (`pair`)."""
     told: "dict[str, Any]" = {"controls": own_texts(entry.get("controls"))}
     if "rule" in entry:
@@ -185,13 +177,23 @@ def own_entry(entry: "dict[str, Any]", now: "NowBook") -> "dict[str, Any]":
     )
 
 
+def written_copy(name: "str", entry: "dict[str, Any]", copies: "Digests") -> "str | None":
+    """The name of the copy of what an entry wrote; None where there is none, or not a whole one."""
+    after, number = entry.get("after"), own_number(entry.get("number"))
+    if number is None or number >= MAX_OWN_ENTRIES or not isinstance(after, dict) or after.get("type") != "file":
+        return None
+    copy = "%d.after" % number
+    digest = copies.digest(own_path(name, copy))
+    return copy if digest and digest == after.get("sha256") else None
+
+
 def own_path_state(state: "dict[str, Any]") -> "dict[str, Any]":
     """Type, mode and owner."""
     told: "dict[str, Any]" = {name: own_number(state.get(name)) for name in ("mode", "uid", "gid")}
     return dict(told, type=own_text(state.get("type")))
 
 
-def held_or_unknown(path: "str", before: "dict[str, Any]", after: "dict[str, Any]", now: "NowBook") -> "str | None":
+def held_or_unknown(path: "str", before: "dict[str, Any]", after: "dict[str, Any]", now: "Digests") -> "str | None":
     """What held_content says; `unknown` where the path cannot be looked at."""
     try:
         return held_content(path, before, after, now)
@@ -199,7 +201,7 @@ def held_or_unknown(path: "str", before: "dict[str, Any]", after: "dict[str, Any
         return "unknown"
 
 
-def held_content(path: "str", before: "dict[str, Any]", after: "dict[str, Any]", now: "NowBook") -> "str | None":
+def held_content(path: "str", before: "dict[str, Any]", after: "dict[str, Any]", now: "Digests") -> "str | None":
     """Which content the path holds now: `before`, `after`, `other` or `unknown`; None where content did not change.
 
     Raises OSError.
@@ -234,9 +236,10 @@ def transaction_reference(run: "str", content: "bool") -> "HostReference":
     trouble = own_trouble(OWN_DIRECTORY) or own_trouble(OWN_DIRECTORY + "/transactions")
     if trouble is not None:
         return unknown(trouble)
-    paths = []
-    now, copies = NowBook(), NowBook()
-    now.left = 0
+    paths, written = [], []
+    now, copies = Digests(), Digests()
+    if not content:
+        now.left = copies.left = 0
     for name in own_names():
         record = own_record(name, now, copies) if name.startswith(run + ".") else None
         if record is None or record["open"] or record.get("outcome") != "applied":
@@ -245,7 +248,10 @@ def transaction_reference(run: "str", content: "bool") -> "HostReference":
             if "path" not in entry or (entry["content"] is not None) != content:
                 continue
             paths.append((entry["path"], name))
-            for copy in (entry["backup"], entry["written"]):
-                if content and copy is not None:
-                    paths.append((own_path(name, copy), "backup"))
+            if content and entry["backup"] is not None:
+                paths.append((own_path(name, entry["backup"]), "backup"))
+            if content and entry.get("written") is not None:
+                written.append((own_path(name, entry["written"]), "written"))
+    # What is only shown comes last, and only as far as it keeps nothing else from being looked at.
+    paths += written[: max(0, MAX_REFERENCE - len(paths))]
     return resolved(*paths) if paths else absent("this host holds nothing of run %s" % run)

@@ -246,20 +246,28 @@ def test_the_paths_of_a_run_are_a_reference_with_the_copies_of_their_bytes(top: 
         "backup": "0.before",
     }
     access = {"path": "/etc/b", "before": state("file", 0o644), "after": state("file", 0o600), "backup": None}
-    new = {"number": 2, "path": "/etc/n", "before": state("missing"), "after": state("file", 0o644, b"new")}
-    torn = {"number": 3, "path": "/etc/t", "before": state("missing"), "after": state("file", 0o644, b"torn")}
-    place = put(top, document(FIRST, "files", content, access, new, torn), n0=b"a")
-    for name, held in (("2.after", b"new"), ("3.after", b"to")):
-        (place / name).write_bytes(held)
+    news = [
+        {
+            "number": number,
+            "path": str(tmp_path / name),
+            "before": state("missing"),
+            "after": state("file", 0o644, wrote),
+        }
+        for number, (name, wrote) in enumerate((("n", b"new"), ("t", b"torn"), ("s", b"same")), 2)
+    ]
+    place = put(top, document(FIRST, "files", content, access, *news), n0=b"a")
+    for name, held, now in (("n", b"new", b"mine"), ("t", b"to", b"mine"), ("s", b"same", b"same")):
+        (tmp_path / name).write_bytes(now)
+        (place / f"{'nts'.index(name) + 2}.after").write_bytes(held)
     put(top, document(SECOND, "files", {**access, "path": "/etc/c"}))
     put(top, document(FIRST, "docker", {**access, "path": "/etc/d"}, result={"outcome": "rolled_back"}))
     names = [f"@transactions.{FIRST}.content", f"@transactions.{FIRST}.access", "@transactions.NONE.access", "@other"]
     found = own_transactions.transaction_references(names)
-    content_paths = ["/etc/a", f"{place}/0.before", "/etc/n", f"{place}/2.after", "/etc/t"]
-    assert [path for path, _ in found[names[0]].paths] == content_paths
-    # A copy that the disk did not take whole is none.
+    changed = ["/etc/a", f"{place}/0.before", *(str(tmp_path / name) for name in "nts")]
+    # A copy that the disk did not take whole is none, and one of what nobody changed since is not looked at.
+    assert [path for path, _ in found[names[0]].paths] == [*changed, f"{place}/2.after"]
     (record,) = [record for record in told().records if (record.run, record.group) == (FIRST, "files")]
-    assert [each.written for each in record.entries] == [None, None, "2.after", None]
+    assert [each.written for each in record.entries] == [None, None, "2.after", None, None]
     assert [path for path, _ in found[names[1]].paths] == ["/etc/b"]
     assert found[names[2]].status == "absent"
     assert set(found) == set(names[:3])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from remediator.history import new_ulid
+from remediator.host.common.reading import MAX_CONTENT
 from remediator.plan import Action, Change, State, Step
 from tests.unit.host.commit.host import FILL, CommitHost, chmod, state_of, transaction, write
 
@@ -109,6 +110,17 @@ def test_a_backup_is_put_back_with_its_bytes_mode_owner_attributes_and_time(host
     # What the undo replaced can be put back as well.
     [result] = host.run(transaction(restore(path, backups(host)[-1])))
     assert (result["outcome"], path.read_bytes()) == ("applied", b"{}")
+
+
+def test_of_a_private_key_and_of_what_is_never_shown_no_copy_is_kept(host: CommitHost) -> None:
+    path = host.file("key.pem", b"-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----\n", 0o400)
+    host.run(transaction(write(path, b"none any more", 0o600)))
+    assert host.run(transaction(restore(path, backups(host)[0])))[0]["outcome"] == "applied"
+    assert b"PRIVATE KEY" in path.read_bytes()
+    large = host.file("large.json", b"{}")
+    host.run(transaction(write(large, b"x" * (MAX_CONTENT + 1))))
+    kept = [copy.read_bytes() for copy in (host.state / "transactions").glob("*/*.after")]
+    assert kept == [b"none any more"]
 
 
 def test_a_removed_file_and_a_made_directory_can_be_undone(host: CommitHost) -> None:
