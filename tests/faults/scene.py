@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from dataclasses import dataclass, field
@@ -187,10 +188,22 @@ def judge_state(scene: Scene, end: str, recovered: dict[str, Any]) -> None:
             held - RECORD_NAMES - written == (backups if outcome == "applied" else set()),
             f"{outcome}, and its directory holds {sorted(held)}",
         )
+        judge_written(directory, record, held & written)
         if end and record["run"] == scene.request["run"]:
             require((outcome == "applied") == (end == "after"), "the record is of another end: " + outcome)
         if outcome == "applied" and record["run"] == scene.request["run"]:
             judge_backups(scene, directory, record)
+
+
+def judge_written(directory: Path, record: dict[str, Any], names: set[str]) -> None:
+    """Raises BrokenError unless each copy is root's alone, no key, and what was written, or cut off."""
+    entries = {f"{entry['number']}.after": entry for entry in record["entries"]}
+    for name in names:
+        content, after = (directory / name).read_bytes(), entries[name]["after"]
+        require(stat.S_IMODE((directory / name).stat().st_mode) == 0o600, f"{name} is open to others")
+        require(b"PRIVATE KEY-----" not in content, f"{name} holds a private key")
+        whole = hashlib.sha256(content).hexdigest() == after["sha256"]
+        require(whole or len(content) < after["size"], f"{name} is not what was written")
 
 
 def judge_backups(scene: Scene, directory: Path, record: dict[str, Any]) -> None:

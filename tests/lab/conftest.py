@@ -39,7 +39,7 @@ class Lanes(LoadScopeScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Lanes:
-    """Where tests run side by side, files stay whole, and there is one emulated machine and one cluster at a time."""
+    """Where tests run side by side, files stay whole, and emulated machines are in one lane only, as clusters are."""
     return Lanes(config, log)
 
 

@@ -95,11 +95,6 @@ def file_entry(number: int, path: str, controls: Tuple[str, ...], before: PathSt
     )
 
 
-def written_name(number: int) -> str:
-    """The name, in the transaction's own directory, of a copy of the bytes that entry `number` put at its path."""
-    return "%d.after" % number
-
-
 def sha256_of(content: bytes) -> str:
     """sha256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -12,11 +12,12 @@ import stat
 from typing import Callable, Dict, Optional, Sequence
 
 from remediator.host.commit.access import CONTENT_XATTRS, copy_xattrs, read_xattrs
-from remediator.host.commit.entries import PathEntry, written_name
+from remediator.host.commit.entries import PathEntry
 from remediator.host.commit.outcomes import StepError, plain_line
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS, Place, identity, open_place
 from remediator.host.commit.states import PathState
 from remediator.host.common.mask import holds_private_key
+from remediator.host.common.names import written_name
 from remediator.host.common.reading import MAX_CONTENT
 
 STAGE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

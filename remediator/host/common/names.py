@@ -28,6 +28,11 @@ def is_shown(path: "str") -> "bool":
     return "\\" not in path and UNSHOWN.search(path) is None
 
 
+def written_name(number: "int") -> "str":
+    """The name, in the transaction's own directory, of a copy of the bytes that entry `number` put at its path."""
+    return "%d.after" % number
+
+
 def escape_character(match: "re.Match[str]") -> "str":
     """`\\xNN` for a control character or an undecodable byte."""
     code = ord(match.group())

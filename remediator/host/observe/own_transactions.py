@@ -7,7 +7,7 @@ told by a word. What a document holds beside the fields that are named here stay
 import os
 import stat
 
-from remediator.host.common.names import is_shown, raw
+from remediator.host.common.names import is_shown, raw, written_name
 from remediator.host.common.patterns import pattern
 from remediator.host.common.reading import UnreadableError, open_regular, read_descriptor
 from remediator.host.common.serve import sha256
@@ -182,7 +182,7 @@ def written_copy(name: "str", entry: "dict[str, Any]", copies: "Digests") -> "st
     after, number = entry.get("after"), own_number(entry.get("number"))
     if number is None or number >= MAX_OWN_ENTRIES or not isinstance(after, dict) or after.get("type") != "file":
         return None
-    copy = "%d.after" % number
+    copy = written_name(number)
     digest = copies.digest(own_path(name, copy))
     return copy if digest and digest == after.get("sha256") else None
 

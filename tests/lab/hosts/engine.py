@@ -33,8 +33,7 @@ _ADDRESSES = "base=10.213.0.0/16,size=24"
 # Every systemd takes a few: with the kernel's 128 the fifteenth host ends at once, without a word. The machine's own
 # value is kept beside the sockets, and put back when the engine stops.
 _INOTIFY, _INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances"), 8192
-# A disk that others keep busy holds a starting daemon up for long.
-_START_SECONDS, _STOP_SECONDS = 180, 60
+_START_SECONDS, _STOP_SECONDS = 60, 60
 
 # The machine's containerd, if it has one, is not ours to use.
 _CONTAINERD = """\
