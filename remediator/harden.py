@@ -19,6 +19,7 @@ from remediator.commit_documents import Order, commit_request, harmless, read_co
 from remediator.decide import decide
 from remediator.errors import CONTACT_LOST, HostError, UsageError
 from remediator.hooks import around_restarts
+from remediator.host import Program
 from remediator.observation import parse_observation
 from remediator.plan import Action, HostPlan, HostResult, Transaction, TransactionResult, Undo
 from remediator.policy import Policy
@@ -38,7 +39,7 @@ _CHANGED_SINCE = "this host is not what the preview showed, so nothing of this w
 class Exchange(Protocol):
     """Sends a program, its request and a secret that no document may hold to a host, and returns the answer."""
 
-    def __call__(self, program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def __call__(self, program: Program, request: bytes, secret: bytes = b"") -> bytes:
         """Raises HostError."""
 
 
@@ -248,7 +249,7 @@ def _exchange(
 
     notes: tuple[str, ...] = ()
     try:
-        committed = read_commit(target.host, target.exchange(commit_program(), request, secret), due, run)
+        committed = read_commit(target.host, target.exchange(commit_program(run), request, secret), due, run)
         done, notes = committed.results, committed.notes
     except HostError as error:
         if error.kind not in CONTACT_LOST or not due:
@@ -333,7 +334,7 @@ def make_key_for_driver(directory: SessionDirectory, session: Session, host: str
     wanted = Transaction(group="tls-key", changes=(), actions=(asked,))
     order = Order(session.run, session.who, session.reason)
     try:
-        answer = exchange(commit_program(), commit_request(host, (wanted,), order, None))
+        answer = exchange(commit_program(order.run), commit_request(host, (wanted,), order, None))
         (done,) = read_commit(host, answer, (wanted,), session.run).results
         if done.outcome != "applied":
             raise HostError(host, "key", f"{host}: it made no key: {done.reason or done.outcome}.")

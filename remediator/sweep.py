@@ -12,6 +12,7 @@ import paramiko
 
 from remediator.connection import Connection
 from remediator.errors import HostError
+from remediator.host import Program
 from remediator.ssh_settings import SshSettings, host_key_refusal
 from remediator.sweep_deadline import Deadline, Deadlines
 from remediator.sweep_known_hosts import KnownHosts
@@ -37,7 +38,7 @@ class Sweep:
     """A running sweep: at most `forks` hosts at a time, from the moment it is made. Leaving its context ends it."""
 
     def __init__(
-        self, targets: Sequence[Target], program: bytes, request: bytes, forks: int, known_hosts: KnownHosts
+        self, targets: Sequence[Target], program: Program, request: bytes, forks: int, known_hosts: KnownHosts
     ) -> None:
         self._expected = len(targets)
         self._waiting: queue.SimpleQueue[Target] = queue.SimpleQueue()
@@ -86,7 +87,7 @@ class _Carrier:
     """What the workers share."""
 
     def __init__(
-        self, links: Links, deadlines: Deadlines, gates: PasswordGates, program: bytes, request: bytes
+        self, links: Links, deadlines: Deadlines, gates: PasswordGates, program: Program, request: bytes
     ) -> None:
         self._links = links
         self._deadlines = deadlines

@@ -13,6 +13,7 @@ import paramiko
 from remediator import wire
 from remediator.connection import Become
 from remediator.errors import HostError
+from remediator.host import Program
 from remediator.sweep_deadline import Deadline, Deadlines
 from remediator.sweep_passwords import GivenUpError, PasswordGates
 from remediator.text import one_line
@@ -63,7 +64,7 @@ class Session:
         self._arrived = threading.Event()
 
     def ask(
-        self, transport: paramiko.Transport, become: Become | None, python: str | None, program: bytes, request: bytes
+        self, transport: paramiko.Transport, become: Become | None, python: str | None, program: Program, request: bytes
     ) -> bytes:
         """What `program` answers to `request`. Raises HostError; OSError and SSHException when the connection fails."""
         marker = wire.new_marker()

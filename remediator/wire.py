@@ -21,7 +21,7 @@ import zlib
 from functools import lru_cache
 
 from remediator.errors import HostError
-from remediator.host import bootstrap_source
+from remediator.host import Program, bootstrap_source
 from remediator.observation import MAX_ANSWER
 from remediator.text import one_line, visible
 
@@ -35,6 +35,8 @@ _FIND_PYTHON = (
     'echo "$2 python none"; exit 127'
 )
 _MAGIC = importlib.util.MAGIC_NUMBER.hex()
+# A run that a unit may be named after.
+_RUN = re.compile(r"[0-9A-Za-z]{1,64}")
 _AUTOMATIC = ("", "auto", "auto_legacy", "auto_silent", "auto_legacy_silent")
 
 
@@ -63,7 +65,7 @@ def _bootstrap() -> str:
     return 'exec("' + source.replace('"', '\\"').replace("\n", "\\n") + '")'
 
 
-def frame(marker: str, program: bytes, request: bytes, magic: str = "", secret: bytes = b"") -> bytes:
+def frame(marker: str, program: Program, request: bytes, magic: str = "", secret: bytes = b"") -> bytes:
     """What is sent on standard input: the marker, length and digest, and program, request and secret compressed.
 
     `magic` is what the host's Python said of its code format (AnswerReader.magic). Where it is this Python's own, the
@@ -75,18 +77,17 @@ def frame(marker: str, program: bytes, request: bytes, magic: str = "", secret: 
     return b"%s\n%d %s\n" % (marker.encode("ascii"), len(body), digest) + body
 
 
-def _pack(program: bytes, request: bytes, compiled: bool, secret: bytes) -> tuple[bytes, bytes]:
-    form = b"source"
-    if compiled:
-        form, program = b"code", _compiled(program)
-    head = b"%s %d %d\n" % (form, len(program), len(request))
-    body = zlib.compress(head + program + request + secret, 6)
+def _pack(program: Program, request: bytes, compiled: bool, secret: bytes) -> tuple[bytes, bytes]:
+    form, sent = ("code", _compiled(program.source)) if compiled else ("source", program.source)
+    run = program.run if _RUN.fullmatch(program.run) else "-"
+    head = f"{form} {len(sent)} {len(program.later)} {len(request)} {run}\n".encode("ascii")
+    body = zlib.compress(head + sent + program.later + request + secret, 6)
     return body, hashlib.sha256(body).hexdigest().encode("ascii")
 
 
 @lru_cache(maxsize=4)
-def _compiled(program: bytes) -> bytes:
-    return marshal.dumps(compile(program, "remediator", "exec", dont_inherit=True, optimize=2))
+def _compiled(source: bytes) -> bytes:
+    return marshal.dumps(compile(source, "remediator", "exec", dont_inherit=True, optimize=2))
 
 
 # Hundreds of hosts are asked the same. A frame with a secret never comes here: it must not outlive its call.

@@ -11,15 +11,30 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 _HERE = Path(__file__).parent
 _OWN_IMPORT = re.compile(r"^from (?:remediator\.host\S*|__future__) import (?:\([^)]*\)|.*)$", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^ *#.*\n", re.MULTILINE)
 _SERVE = "\nserve(MARKER, REQUEST, handle)\n"
-# Only what commits is given what came behind the request (a private key, which no document may hold), and the whole
-# that it came in, to hand it on.
-_SERVE_WHOLE = "\nserve(MARKER, REQUEST, lambda document: begin(document, SECRET, Call(MARKER, BODY)))\n"
+# Only what commits is given what came behind the request (a private key, which no document may hold), the whole that it
+# came in, to hand it on, and its own text, which the boot unit runs.
+_BEGIN = (
+    "\nhand_over(MARKER, RUN, BODY)\nload_engine()\nanswer(MARKER, REQUEST, SECRET, own_program(SOURCE, LATER_TEXT))\n"
+)
 Parts = tuple[str, ...]
+
+
+class Program(NamedTuple):
+    """What is sent to a host: `source` runs there, `later` is the text of what it compiles only where it needs that.
+
+    `run` is the id of the run whose commit it is: that is done by a unit of the host's own systemd, which outlives the
+    connection. Empty: by the session.
+    """
+
+    source: bytes
+    later: bytes = b""
+    run: str = ""
 
 
 def bootstrap_source() -> str:
@@ -29,30 +44,37 @@ def bootstrap_source() -> str:
 
 
 @lru_cache(maxsize=1)
-def observe_program() -> bytes:
+def observe_program() -> Program:
     """The program that observes: read-only, answers one request document with one observation."""
     from remediator.host.observe import LATER, PARTS
 
     return join(PARTS, LATER)
 
 
+def commit_program(run: str = "") -> Program:
+    """The program that commits: takes transactions, answers with their outcomes. `run`: see Program."""
+    return _commit()._replace(run=run)
+
+
 @lru_cache(maxsize=1)
-def commit_program() -> bytes:
-    """The program that commits: takes transactions, answers with their outcomes."""
+def _commit() -> Program:
     from remediator.host.commit import LATER, PARTS
 
-    return join(PARTS, LATER, serve=_SERVE_WHOLE)
+    return join(PARTS, LATER, end=_BEGIN)
 
 
-def join(parts: Parts, later: Mapping[str, Parts] | None = None, serve: str = _SERVE) -> bytes:
-    """The files `parts` (paths below host/, in order) as one program; `serve`, its end, calls the last one's function.
+def join(parts: Parts, later: Mapping[str, Parts] | None = None, end: str = _SERVE) -> Program:
+    """The files `parts` (paths below host/, in order) as one program; `end` calls what the last of them defines.
 
-    Groups of `later` travel as text that the program compiles when `load_later(group)` asks for it: compiling is most
-    of what a host pays, and most processes need no more than one of them.
+    Groups of `later` travel as text behind it, which the program compiles when `load_later(group)` asks for it:
+    compiling is most of what a host pays, and most processes need no more than one of them.
     """
-    groups = "".join(f"LATER[{group!r}] = {_text(names)!r}\n" for group, names in (later or {}).items())
-    return (_text(parts) + "\n" + groups + serve).encode("utf-8")
+    text, places = b"", ""
+    for group, names in (later or {}).items():
+        begin, text = len(text), text + _text(names)
+        places += f"LATER[{group!r}] = ({begin}, {len(text)})\n"
+    return Program(_text(parts) + f"\n{places}{end}".encode(), text)
 
 
-def _text(parts: Parts) -> str:
-    return "\n".join(_OWN_IMPORT.sub("", (_HERE / part).read_text("utf-8")) for part in parts)
+def _text(parts: Parts) -> bytes:
+    return "\n".join(_OWN_IMPORT.sub("", (_HERE / part).read_text("utf-8")) for part in parts).encode()

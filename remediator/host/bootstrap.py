@@ -4,11 +4,13 @@ It stands in the remote command itself, so it is small, parses on Python 2.7 too
 and holds no single quote, exclamation mark or backslash: login shells other than sh read those differently.
 
 Standard input: anything (a sudo password that was not asked for), a line with the marker, a line with length and
-sha256, then that many bytes: zlib of `source LENGTH LENGTH` or `code LENGTH LENGTH` (of the program and the request), a
-newline, the program, the request and, for the rest, what must stand in no document (a private key, mostly nothing).
+sha256, then that many bytes: zlib of `FORM LENGTH LENGTH LENGTH RUN` (of the program, of what it compiles later and of
+the request), a newline, those three and, for the rest, what must stand in no document (a private key, mostly nothing).
+FORM is `source` or `code`, RUN the run that a unit of its own shall work for, `-` where it is to be done here.
 Standard output: `MARKER ready MAGIC`, or `MARKER python VERSION` when it is too old, or `MARKER failed TEXT`. MAGIC is
 the number of this Python's code format: who has the same may send compiled code, which saves the host the compiling.
-The program finds MARKER, REQUEST and SECRET among its names, and BODY, the whole as it came: commit hands that on.
+The program finds MARKER, LATER_TEXT, REQUEST, SECRET and RUN among its names, SOURCE, its own text where it came as
+that, and BODY, the whole as it came: commit hands that on.
 """
 
 import os
@@ -75,14 +77,18 @@ body = main()
 import zlib  # noqa: E402 - not needed before, and what is waited for is the body
 
 head, rest = zlib.decompress(body).split(newline, 1)
-form, size, room = head.decode("ascii").split()
-end = int(size) + int(room)
+form, size, more_size, room, run = head.decode("ascii").split()
+later = int(size)
+request = later + int(more_size)
+secret = request + int(room)
+source = rest[:later] if form == "source" else b""
 if form == "code":
     import marshal
 
-    code = marshal.loads(rest[: int(size)])  # noqa: S302 - verified, as the source below is
+    code = marshal.loads(rest[:later])  # noqa: S302 - verified, as the source below is
 else:
-    code = compile(rest[: int(size)], "remediator", "exec")
+    code = compile(source, "remediator", "exec")
 # What was verified above is what this exists to run.
-given = {"MARKER": marker, "REQUEST": rest[int(size) : end], "SECRET": rest[end:], "BODY": body}
+given = {"MARKER": marker, "RUN": run, "BODY": body, "SOURCE": source, "LATER_TEXT": rest[later:request]}
+given.update({"REQUEST": rest[request:secret], "SECRET": rest[secret:]})
 exec(code, dict(given, __name__="remediator_host"))  # noqa: S102

@@ -43,8 +43,8 @@ for line in sys.stdin.buffer:
 length, digest = sys.stdin.buffer.readline().split()
 body = zlib.decompress(sys.stdin.buffer.read(int(length)))
 head, rest = body.split(b"\n", 1)
-sizes = [int(word) for word in head.split()[1:]]
-request = json.loads(rest[sizes[0]:][:sizes[1]])
+sizes = [int(word) for word in head.split()[1:4]]
+request = json.loads(rest[sizes[0] + sizes[1]:][:sizes[2]])
 inside = os.environ.get("AWX_ISOLATED_DATA_DIR")
 private = inside.split("/runner/")[0] if inside else home
 # Other hosts of the same batch write there too: what is gone again between a listing and a look is no matter.

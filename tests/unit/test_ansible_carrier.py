@@ -307,7 +307,8 @@ def test_what_a_host_answers_as_a_fact_of_its_own_sets_no_policy(tmp_path: Path)
     modules = tmp_path / "library"
     modules.mkdir()
     facts = {"ansible_facts": {"remediator_policy": {"before_restart": [["touch", str(made)]], "restarts": "always"}}}
-    (modules / "hostile_facts.py").write_text(f"#!{sys.executable}\nprint({json.dumps(json.dumps(facts))})\n")
+    program = Path(sys.executable).resolve()  # for one called `python` Ansible would take the stand-in
+    (modules / "hostile_facts.py").write_text(f"#!{program}\nprint({json.dumps(json.dumps(facts))})\n")
     play = tmp_path / "site.yml"
     play.write_text(
         "- hosts: all\n  gather_facts: false\n  tasks:\n"

@@ -1,12 +1,13 @@
 """The bootstrap by itself: what it does with standard input, and what an old Python says."""
 
+import importlib.util
 import subprocess
 import sys
 
 import pytest
 
 from remediator.errors import HostError
-from remediator.host import bootstrap_source
+from remediator.host import Program, bootstrap_source
 from remediator.wire import frame, read_answer
 
 MARKER = "feedfacefeedfacefeedfacefeedface"
@@ -24,9 +25,8 @@ def run(sent: bytes, before: str = "") -> "subprocess.CompletedProcess[bytes]":
 
 @pytest.mark.parametrize(("version", "shown"), [((3, 5, 10), "3.5.10"), ((2, 7, 18), "2.7.18")])
 def test_a_python_that_is_too_old_says_so_and_reads_nothing(version: tuple[int, ...], shown: str) -> None:
-    result = run(
-        frame(MARKER, b"import os\nos.write(1, b'it ran')\n", b""), f"import sys\nsys.version_info = {version}\n"
-    )
+    program = Program(b"import os\nos.write(1, b'it ran')\n")
+    result = run(frame(MARKER, program, b""), f"import sys\nsys.version_info = {version}\n")
     assert b"ready" not in result.stdout
     assert b"it ran" not in result.stdout
     with pytest.raises(HostError, match=f"its Python is {shown}, and 3.6 is the oldest") as caught:
@@ -44,21 +44,29 @@ def test_it_uses_nothing_that_python_2_cannot_parse() -> None:
 
 
 def test_the_program_sees_its_request_and_marker() -> None:
-    result = run(frame(MARKER, b"import os\nos.write(1, MARKER + b'|' + REQUEST)\n", b"the request"))
+    result = run(frame(MARKER, Program(b"import os\nos.write(1, MARKER + b'|' + REQUEST)\n"), b"the request"))
     assert result.stdout.endswith(MARKER.encode() + b"|the request")
 
 
 @pytest.mark.parametrize("secret", [b"", b"-----BEGIN PRIVATE KEY-----\n\xff\0\n"])
 def test_the_program_sees_a_secret_apart_from_its_request(secret: bytes) -> None:
     program = b"import os\nos.write(1, REQUEST + b'|' + SECRET + b'|')\n"
-    result = run(frame(MARKER, program, b"the request", secret=secret))
+    result = run(frame(MARKER, Program(program), b"the request", secret=secret))
     assert result.stdout.endswith(b"the request|" + secret + b"|")
 
 
 def test_the_program_can_hand_the_whole_of_what_came_on() -> None:
-    program = b"import os, zlib\nos.write(1, zlib.decompress(BODY))\n"
-    result = run(frame(MARKER, program, b"the request", secret=b"the secret"))
-    assert result.stdout.endswith(b"source %d 11\n" % len(program) + program + b"the requestthe secret")
+    source = b"import os, zlib\nos.write(1, zlib.decompress(BODY))\n"
+    result = run(frame(MARKER, Program(source, b"later"), b"the request", secret=b"the secret"))
+    assert result.stdout.endswith(b"source %d 5 11 -\n" % len(source) + source + b"laterthe requestthe secret")
+
+
+def test_the_program_sees_its_own_text_what_it_compiles_later_and_its_run() -> None:
+    source = b"import os\nos.write(1, SOURCE + LATER_TEXT + RUN.encode())\n"
+    program = Program(source, b"|later|", "01JD")
+    assert run(frame(MARKER, program, b"the request")).stdout.endswith(source + b"|later|01JD")
+    compiled = frame(MARKER, program, b"the request", importlib.util.MAGIC_NUMBER.hex())
+    assert run(compiled).stdout.endswith(b"\n|later|01JD")
 
 
 def test_input_after_the_program_is_left_alone() -> None:
@@ -68,7 +76,7 @@ def test_input_after_the_program_is_left_alone() -> None:
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(frame(MARKER, program, b""))
+    process.stdin.write(frame(MARKER, Program(program), b""))
     process.stdin.flush()
     assert process.stdout.readline().startswith(f"{MARKER} ready ".encode())
     out, _ = process.communicate(b"more", timeout=60)
@@ -89,7 +97,7 @@ def test_modules_are_never_taken_from_the_working_directory(tmp_path) -> None:  
     (tmp_path / "json.py").write_text("raise SystemExit('mine')")
     result = subprocess.run(
         [sys.executable, "-I", "-B", "-c", bootstrap_source(), MARKER],
-        input=frame(MARKER, b"import json, os\nos.write(1, b'fine')\n", b""),
+        input=frame(MARKER, Program(b"import json, os\nos.write(1, b'fine')\n"), b""),
         capture_output=True,
         cwd=tmp_path,
         timeout=60,

@@ -13,6 +13,7 @@ import pytest
 from remediator.ansible_result import driven_result
 from remediator.errors import HostError
 from remediator.harden import Target, apply, apply_for_driver, preview
+from remediator.host import Program
 from remediator.plan import HostResult
 from remediator.session import Session, SessionDirectory
 from tests.unit.test_harden import MODE, ORDER, answering, target
@@ -28,7 +29,7 @@ def cut_off(*answers: HostError | Callable[[str], dict[str, Any]]) -> tuple[Targ
     plain = target(answering("applied"), 0o666)
     left, waited, digests = list(answers), [], []
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         document = json.loads(request)
         if "transactions" in document:
             digests.extend(each["digest"] for each in document["transactions"])

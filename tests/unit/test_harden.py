@@ -16,6 +16,7 @@ from remediator.catalogue import load_catalogue
 from remediator.commit_documents import Order, read_commit
 from remediator.errors import HostError, UsageError
 from remediator.harden import Target, apply, apply_for_driver, preview
+from remediator.host import Program
 from remediator.plan import Action, Alert, Change, HostPlan, HostResult, State, Transaction, TransactionResult
 from remediator.policy import Policy
 from remediator.session import Session, SessionDirectory
@@ -31,7 +32,7 @@ def target(commit: Callable[[dict[str, Any]], bytes], *modes: int, allow: tuple[
     catalogue = load_catalogue().select(controls=[MODE])
     left = list(modes)
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         document = json.loads(request)
         if "transactions" in document:
             return commit(document)
@@ -167,7 +168,7 @@ def keyed(monkeypatch: pytest.MonkeyPatch, source: Any, **variables: str) -> tup
     sent: list[Any] = []
     plain = target(answering("applied"), 0o666)
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         if b'"transactions"' in request:
             sent.append((request, secret))
         else:

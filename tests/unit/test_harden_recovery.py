@@ -13,6 +13,7 @@ import pytest
 from remediator.ansible_result import driven_result
 from remediator.errors import HostError
 from remediator.harden import Target, preview
+from remediator.host import Program
 from remediator.plan import Plan
 from remediator.session import SessionDirectory
 from remediator.views.closing import after_lines
@@ -24,7 +25,7 @@ def interrupted(host: Target, *restarts: str, run: str = ORDER.run) -> Target:
     """The host, where a transaction was interrupted."""
     opened = {"run": run, "group": "docker", "restarts": restarts}
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         answer = json.loads(host.exchange(program, request))
         return json.dumps(answer if "results" in answer else {**answer, "state": {"open": [opened]}}).encode()
 

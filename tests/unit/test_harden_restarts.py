@@ -13,6 +13,7 @@ import pytest
 from remediator.ansible_result import driven_result
 from remediator.errors import HostError
 from remediator.harden import Target, apply
+from remediator.host import Program
 from remediator.plan import Action, HostPlan, HostResult, Impact, Step, Transaction, Verdict
 from tests.unit.test_harden import ORDER, answering, driven, target
 
@@ -42,7 +43,7 @@ def host(monkeypatch: pytest.MonkeyPatch, now: HostPlan, **policy: Any) -> tuple
     sent: list[list[str]] = []
     plain = target(answering("applied"), 0o666)
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         document = json.loads(request)
         if "transactions" in document:
             sent.append([each["group"] for each in document["transactions"]])
@@ -127,7 +128,7 @@ def test_what_comes_after_runs_where_contact_was_lost_and_its_failure_stops_the_
     target_now, _ = host(monkeypatch, plan(restarting()), after_restart=[command(log, "uncordon", 1)])
     inner = target_now.exchange
 
-    def cut(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def cut(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         if b'"transactions"' in request:
             raise HostError("web1", "unreachable", "web1: the connection was cut")
         return inner(program, request, secret)

@@ -25,6 +25,7 @@ from remediator.catalogue import load_catalogue
 from remediator.errors import HostError
 from remediator.exit_codes import ExitCode
 from remediator.harden import make_key_for_driver
+from remediator.host import Program
 from remediator.host.commit import staged_pair
 from remediator.inventory import load_inventory
 from remediator.observation import parse_observation
@@ -310,7 +311,7 @@ def test_the_paths_are_those_that_commit_writes() -> None:
 def test_what_contact_lost_after_the_key_was_made_is_an_error_and_no_answer(tmp_path: Path) -> None:
     asked: list[bytes] = []
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         asked.append(request)
         document = json.loads(request)
         if "transactions" in document:
@@ -348,7 +349,7 @@ def test_a_real_hosts_openssl_makes_a_request_that_the_ca_signs(fleet: Fleet, tm
         (base / name).mkdir(parents=True, mode=0o755)
     (base / "no-log").touch()
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         """Runs the real program on this machine, with a /var/lib of its own."""
         marker = wire.new_marker()
         command = shlex.quote(wire.command(sys.executable, marker))

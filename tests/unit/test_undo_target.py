@@ -14,6 +14,7 @@ from remediator.ansible_result import with_refusals
 from remediator.catalogue import load_catalogue
 from remediator.errors import HostError
 from remediator.harden import Order, UndoTarget, apply, apply_for_driver, preview
+from remediator.host import Program
 from remediator.observation import Observation
 from remediator.own_records import OwnState
 from remediator.plan import HostPlan, HostResult, Undo
@@ -33,7 +34,7 @@ def target(commit: Callable[[dict[str, Any]], bytes], *seen: Observation) -> Und
     """A host that looks like each of `seen` in turn, and that answers a commit with `commit`."""
     looks = list(seen)
 
-    def exchange(program: bytes, request: bytes, secret: bytes = b"") -> bytes:
+    def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         document = json.loads(request)
         if "transactions" in document:
             return commit(document)

@@ -12,7 +12,7 @@ import pytest
 
 from remediator import wire
 from remediator.errors import HostError
-from remediator.host import commit_program, join, observe_program
+from remediator.host import Program, commit_program, join, observe_program
 from remediator.host.common.serve import serve  # noqa: F401 - the file that `echo_program` is made of must import
 from remediator.observation import MAX_ANSWER
 from remediator.wire import MAX_NOISE, AnswerReader, command, frame, new_marker, read_answer
@@ -21,9 +21,10 @@ MARKER = "0123456789abcdef0123456789abcdef"
 ECHO = b"import json\ndef handle(request):\n    return {'echo': request}\n"
 
 
-def echo_program() -> bytes:
+def echo_program() -> Program:
     """A program of our own joined from the real serving part: it answers with its request."""
-    return join(("common/serve.py",)).replace(b"\nserve(", b"\n" + ECHO + b"\nserve(")
+    parts = ("common/digest.py", "common/writing.py", "common/serve.py")
+    return Program(join(parts).source.replace(b"\nserve(", b"\n" + ECHO + b"\nserve("))
 
 
 def start(sent: bytes, python: str | None = sys.executable) -> "subprocess.CompletedProcess[bytes]":
@@ -101,23 +102,23 @@ SECRET = b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE K
 def test_a_secret_goes_beside_the_request_and_only_to_a_program_that_takes_it(compiled: bool) -> None:
     magic = importlib.util.MAGIC_NUMBER.hex() if compiled else ""
     takes = b"lambda document: handle(document, SECRET, BODY)"
-    program = echo_program().replace(b"{'echo': request}", b"{'echo': [request, secret.decode()]}")
+    program = echo_program().source.replace(b"{'echo': request}", b"{'echo': [request, secret.decode()]}")
     program = program.replace(b"handle(request)", b"handle(request, secret, body)").replace(
         b"REQUEST, handle", b"REQUEST, " + takes
     )
-    answer = read_answer("web", start(frame(MARKER, program, b'{"a":1}', magic, SECRET)).stdout, MARKER)
+    answer = read_answer("web", start(frame(MARKER, Program(program), b'{"a":1}', magic, SECRET)).stdout, MARKER)
     assert json.loads(answer) == {"echo": [{"a": 1}, SECRET.decode()]}
     answer = read_answer("web", start(frame(MARKER, echo_program(), b'{"a":1}', magic, SECRET)).stdout, MARKER)
     assert json.loads(answer) == {"echo": {"a": 1}}
-    assert [b"document, SECRET," in each for each in (commit_program(), observe_program())] == [True, False]
+    assert [b", SECRET," in each.source for each in (commit_program(), observe_program())] == [True, False]
 
 
 def test_nothing_is_kept_of_a_frame_with_a_secret() -> None:
     kept = wire._body.cache_info()
-    first, second = (frame(MARKER, b"pass\n", b"{}", secret=secret) for secret in (SECRET, SECRET * 2))
+    first, second = (frame(MARKER, Program(b"pass\n"), b"{}", secret=secret) for secret in (SECRET, SECRET * 2))
     assert wire._body.cache_info() == kept
     assert first != second
-    sent = frame(MARKER, b"pass\n", b"{}")
+    sent = frame(MARKER, Program(b"pass\n"), b"{}")
     assert SECRET not in zlib.decompress(sent.split(b"\n", 2)[2])
     assert wire._body.cache_info() != kept
 
@@ -149,7 +150,7 @@ def test_markers_are_random() -> None:
 
 
 def test_the_digest_of_the_program_is_checked_before_it_runs() -> None:
-    sent = bytearray(frame(MARKER, b"import os\nos.write(1, b'it ran')\n", b"{}"))
+    sent = bytearray(frame(MARKER, Program(b"import os\nos.write(1, b'it ran')\n"), b"{}"))
     sent[-3] ^= 1
     result = start(bytes(sent))
     assert b"it ran" not in result.stdout
@@ -159,7 +160,7 @@ def test_the_digest_of_the_program_is_checked_before_it_runs() -> None:
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
 def test_a_program_that_was_cut_short_does_not_run(kept: float) -> None:
-    sent = frame(MARKER, b"import os\nos.write(1, b'it ran')\n" * 50, b"{}")
+    sent = frame(MARKER, Program(b"import os\nos.write(1, b'it ran')\n" * 50), b"{}")
     result = start(sent[: int(len(sent) * kept)])
     assert b"it ran" not in result.stdout
     with pytest.raises(HostError, match="before the program was complete"):
@@ -174,7 +175,7 @@ def test_an_error_of_the_program_comes_back_with_its_kind_and_the_hosts_name() -
 
 
 def test_a_programs_exception_is_a_sentence_and_not_a_traceback() -> None:
-    program = echo_program().replace(b"return {'echo'", b"return {}['gone'] or {'echo'")
+    program = Program(echo_program().source.replace(b"return {'echo'", b"return {}['gone'] or {'echo'"))
     with pytest.raises(HostError) as caught:
         read_answer("web", start(frame(MARKER, program, b"{}")).stdout, MARKER)
     assert "the program failed there: KeyError" in str(caught.value)

@@ -1,25 +1,28 @@
 """The commit program: takes transactions and writes, activates, proves or undoes them, on the host."""
 
-# In the order in which they are joined; the last one holds begin(). What starts the program in a unit of its own, and
-# is all that the messenger compiles.
+# In the order in which they are joined. What starts the program in a unit of its own, and is all that the messenger
+# compiles.
 PARTS = (
-    "common/serve.py",
-    "observe/later.py",
+    "common/digest.py",
+    "common/writing.py",
+    "common/later.py",
+    "commit/finding.py",
     "commit/engine.py",
-    "commit/outcomes.py",
-    "commit/programs.py",
     "commit/detached.py",
 )
-# What does the work; the last one holds handle().
+# What does the work; the last one holds answer().
 ENGINE = (
-    "common/audit_rules.py",
+    "common/serve.py",
     "common/patterns.py",
+    "common/audit_rules.py",
     "common/names.py",
     "common/reading.py",
     "common/mask.py",
     "common/private_keys.py",
     "common/kernel_sockets.py",
     "common/handshake.py",
+    "commit/outcomes.py",
+    "commit/programs.py",
     "commit/roots.py",
     "commit/request.py",
     "commit/places.py",
@@ -56,5 +59,6 @@ ENGINE = (
     "commit/collect.py",
     "commit/purge.py",
     "commit/main.py",
+    "commit/answering.py",
 )
 LATER = {"commit": ENGINE}

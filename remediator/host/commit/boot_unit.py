@@ -2,8 +2,6 @@
 
 import os
 import sys
-import zlib
-from typing import Optional
 
 from remediator.host.commit.files import write_fully
 from remediator.host.commit.journal import remove_name, replace_content
@@ -37,18 +35,18 @@ StandardOutput=null
 TimeoutStartSec=300
 """
 BOOT_REQUEST = b'{"format_version": 1, "do": "boot"}'
+# The names that the bootstrap gives. Nothing comes behind the program: it holds all of its text.
 PROGRAM_HEAD = b"""# What remediator runs at boot where a run was interrupted: see remediator-recover.service.
-MARKER, REQUEST, SECRET, BODY = b"recover", %r, b"", b""
+MARKER, RUN, REQUEST, SECRET, BODY, SOURCE, LATER_TEXT = b"recover", "-", %r, b"", b"", b"", b""
 """
 
 
-def install_boot_unit(body: bytes) -> None:
-    """Puts the unit in place, with this very program as what it runs; `body` is the frame that it came in.
+def install_boot_unit(program: bytes) -> None:
+    """Puts the unit in place, with this very program as what it runs: its text, empty where it came as compiled code.
 
     A host without systemd, or with unit files that cannot be written, is recovered at its next contact instead.
     """
-    program = program_in(body)
-    if program is None or not os.path.isdir(SYSTEMD_MARK):
+    if not program or not os.path.isdir(SYSTEMD_MARK):
         return
     try:
         keep_program(PROGRAM_HEAD % BOOT_REQUEST + program)
@@ -90,15 +88,6 @@ def remove_boot_unit() -> None:
             pass  # without an open journal it finds nothing to do
         finally:
             place.close()
-
-
-def program_in(body: bytes) -> Optional[bytes]:
-    """This program's source out of the frame that it came in; None where that held compiled code."""
-    if not body:
-        return None
-    head, _, rest = zlib.decompress(body).partition(b"\n")
-    form, size, _ = head.decode("ascii").split()
-    return rest[: int(size)] if form == "source" else None
 
 
 def keep_program(content: bytes) -> None:

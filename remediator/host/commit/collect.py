@@ -7,10 +7,9 @@ from typing import Any, Dict, List, Optional, Tuple
 from remediator.host.commit.journal import (
     JOURNAL,
     RECORD,
+    each_transaction,
     encoded,
     is_in,
-    journal_names,
-    open_transaction,
     read_document,
     replace_content,
 )
@@ -77,12 +76,7 @@ def outcomes_of(run: str) -> Tuple[List[Dict[str, Any]], List[str]]:
     """The recorded results of a run, and the groups of its transactions that never ended. Raises OSError."""
     results: List[Dict[str, Any]] = []
     unfinished: List[str] = []
-    for name in journal_names():
-        if not name.startswith(run + "."):
-            continue
-        directory = open_transaction(name)
-        if directory is None:
-            continue
+    for name, directory in each_transaction(run + "."):
         try:
             result = recorded_end(directory)
             if result is not None:

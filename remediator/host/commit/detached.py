@@ -4,26 +4,26 @@ What SSH starts belongs to its session, and dies with it wherever logind has Kil
 starts itself once more through systemd-run, hands over all that it was given (on a pipe: a private key never lies on
 the disk), and from then on only passes the answer on. What happens to that messenger, to its session or to the
 connection is nothing to the unit: it takes the host's lock, ends its transactions and records them.
+
+The messenger's start is added to every commit, so it loads nothing that it can do without: no subprocess, no json, no
+typing, and of this program no more than these files.
 """
 
 import os
-import re
 import select
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple
 
-from remediator.host.commit.engine import load_engine
-from remediator.host.commit.main import handle
-from remediator.host.commit.programs import find_program, start_program
-from remediator.host.common.serve import ProgramError, failure_text, sha256, write_all
+from remediator.host.commit.finding import PROGRAM_ENVIRONMENT, find_program
+from remediator.host.common.digest import sha256
+from remediator.host.common.writing import write_all
 
 # There where systemd is the init, as sd_booted(3) has it.
 SYSTEMD_DIRECTORY = "/run/systemd/system"
 UNIT_VARIABLE = "REMEDIATOR_UNIT"
-# What changes hosts, and so must not be cut short.
-DETACHED = ("commit", "recover")
-UNIT_RUN = re.compile(r"^[0-9A-Za-z]{1,64}\Z")
+# What stands for the run of a program that is to do its work where it is.
+NO_RUN = "-"
+MAX_RUN = 64
 # How long a busy service manager may take to start the unit, before the work is done without it.
 READY_SECONDS = 60.0
 MAX_LINE = 65536
@@ -37,74 +37,41 @@ UNIT_PROPERTIES = (
 )
 
 
-class Call(NamedTuple):
-    """What the bootstrap was given: its marker, and the whole body behind it as it came."""
+def hand_over(marker: "bytes", run: "str", body: "bytes") -> None:
+    """Has a unit of its own do this call's work, and passes its answer on; the process ends then.
 
-    marker: bytes
-    body: bytes
-
-
-def begin(document: Dict[str, Any], secret: bytes, call: Call) -> Dict[str, Any]:
-    """What handle answers, wherever it runs. Raises ProgramError as handle does, SystemExit where a unit answered.
-
-    The rest of the program is compiled only by the process that does the work: that is most of what both would spend.
-    """
-    if isinstance(document, dict) and document.get("do", "commit") in DETACHED:
-        hand_over(str(document.get("run")), call)
-    load_engine()
-    if isinstance(document, dict) and document.get("do") == "boot":
-        return at_boot(document, call)
-    return handle(document, secret, call.body)
-
-
-def at_boot(document: Dict[str, Any], call: Call) -> Dict[str, Any]:
-    """What handle answers. Nobody reads that at boot: a failure goes to the host's own log, and is the unit's."""
-    try:
-        return handle(document, b"", call.body)
-    except ProgramError as error:
-        words = error.message
-    except Exception as error:  # noqa: BLE001 - whatever it was, the host's log must have it
-        words = "a defect of remediator's own: " + failure_text(error)
-    sys.stderr.write("remediator did not recover at boot: " + words + chr(10))
-    sys.exit(1)
-
-
-def hand_over(run: str, call: Call) -> None:
-    """Has a unit of its own do this call's work, and passes its answer on; the process ends then (SystemExit).
-
-    Returns where the work is to be done here: inside of that unit, where no systemd runs, and where systemd-run is
+    `run` is the run whose commit it is, `body` what the bootstrap was given behind the marker. Returns where the work
+    is to be done here: inside of that unit, where no run is named, where no systemd runs, and where systemd-run is
     missing, is too old for --pipe and --collect (before 236), or refuses. Nothing was begun elsewhere then: the unit
     gets its frame only after it has said that it is there.
     """
+    if run == NO_RUN or len(run) > MAX_RUN or not run.isalnum():
+        return
     # One for each call: a run may call twice, and the manager keeps a unit's name a moment longer than its process.
-    unit = "remediator-commit-%s-%s.service" % (run.lower(), call.marker[:8].decode("ascii"))
+    unit = "remediator-commit-%s-%s.service" % (run.lower(), marker[:8].decode("ascii"))
     program = find_program("systemd-run")
-    inside = os.environ.get(UNIT_VARIABLE) == unit
-    if inside or program is None or UNIT_RUN.match(run) is None or not os.path.isdir(SYSTEMD_DIRECTORY):
+    if os.environ.get(UNIT_VARIABLE) == unit or program is None or not os.path.isdir(SYSTEMD_DIRECTORY):
         return
     try:
-        process = start_program(program, unit_arguments(unit, run) + own_command(), given=True, errors=None)
+        messenger = Messenger(program, unit_arguments(unit, run) + own_command())
     except OSError:
         return
-    assert process.stdin is not None  # noqa: S101 - for mypy, as the next
-    assert process.stdout is not None  # noqa: S101
-    frame, answers = process.stdin.fileno(), process.stdout.fileno()
-    if not is_ready(answers, call.marker):
-        process.kill()
-        process.stdin.close()  # what may have been started after all reads an end instead of a program
-        process.stdout.close()
-        process.wait()
+    if not messenger.is_ready(marker):
+        messenger.give_up()
         return
-    send(frame, call)
-    process.stdin.close()
-    if pass_on(answers, call.marker):
-        process.kill()  # it waits for the manager to clear the unit away, which nobody else needs to
-        process.wait()
-        sys.exit(0)
-    sys.exit(process.wait())
+    messenger.send(b"%s\n%d %s\n" % (marker, len(body), sha256(body).hexdigest().encode("ascii")) + body)
+    if messenger.pass_on(marker):
+        messenger.end()  # systemd-run waits for the manager to clear the unit away, which nobody else needs to
+        leave(0)
+    leave(messenger.status())
 
 
-def unit_arguments(unit: str, run: str) -> List[bytes]:
+def leave(status: "int") -> None:
+    """Ends the process at once: there is nothing left to flush or to clear away."""
+    os._exit(status)
+
+
+def unit_arguments(unit: "str", run: "str") -> "list[bytes]":
     """The words of systemd-run before the command."""
     words = ["--system", "--quiet", "--pipe", "--wait", "--collect", "--no-ask-password", "--unit=" + unit]
     words += ["--description=remediator: commit of run " + run, "--setenv=%s=%s" % (UNIT_VARIABLE, unit)]
@@ -112,7 +79,7 @@ def unit_arguments(unit: str, run: str) -> List[bytes]:
     return [word.encode("ascii") for word in words + ["--"]]
 
 
-def own_command() -> List[bytes]:
+def own_command() -> "list[bytes]":
     """The command that this process was started with, its interpreter by absolute path.
 
     A `$` is doubled: systemd would put a variable in its place.
@@ -123,46 +90,79 @@ def own_command() -> List[bytes]:
     return [word.replace(b"$", b"$$") for word in [os.fsencode(interpreter)] + words[1:]]
 
 
-def is_ready(answers: int, marker: bytes) -> bool:
-    """Whether the other program says in time that it waits for its frame."""
-    held = bytearray()
-    end = time.monotonic() + READY_SECONDS
-    while len(held) < MAX_LINE:
-        ready, _, _ = select.select([answers], [], [], max(0.0, end - time.monotonic()))
-        piece = os.read(answers, 4096) if ready else b""
-        if not piece:
-            return False
-        held += piece
-        if any(line.startswith(marker + b" ready") for line in bytes(held).split(b"\n")[:-1]):
-            return True
-    return False
+class Messenger:
+    """systemd-run, which starts the other program on two pipes of ours, and what goes over those."""
 
+    def __init__(self, path: "str", words: "list[bytes]") -> None:
+        """Starts it. No shell, and no part of our session: it outlives a hang-up. Raises OSError."""
+        taken, self.frame = os.pipe2(os.O_CLOEXEC)
+        self.answers, given = os.pipe2(os.O_CLOEXEC)
+        self.child = os.fork()
+        if self.child == 0:
+            try:
+                os.setsid()
+                os.dup2(taken, 0)
+                os.dup2(given, 1)
+                os.execve(path, [path.encode("ascii")] + words, PROGRAM_ENVIRONMENT)  # noqa: S606 - never a shell
+            finally:
+                os._exit(127)
+        os.close(taken)
+        os.close(given)
 
-def send(frame: int, call: Call) -> None:
-    """Gives the other program what this one was given."""
-    head = b"%s\n%d %s\n" % (call.marker, len(call.body), sha256(call.body).hexdigest().encode("ascii"))
-    try:
-        write_all(frame, head + call.body)
-    except BrokenPipeError:
-        pass  # it ended: what it said, or that it said nothing, is the answer
+    def is_ready(self, marker: "bytes") -> "bool":
+        """Whether the other program says in time that it waits for its frame."""
+        held = bytearray()
+        end = time.monotonic() + READY_SECONDS
+        while len(held) < MAX_LINE:
+            ready, _, _ = select.select([self.answers], [], [], max(0.0, end - time.monotonic()))
+            piece = os.read(self.answers, 4096) if ready else b""
+            if not piece:
+                return False
+            held += piece
+            if any(line.startswith(marker + b" ready") for line in bytes(held).split(b"\n")[:-1]):
+                return True
+        return False
 
+    def give_up(self) -> None:
+        """Ends it before it got anything: what may have been started after all reads an end instead of a program."""
+        os.close(self.frame)
+        os.close(self.answers)
+        self.end()
 
-def pass_on(answers: int, marker: bytes) -> bool:
-    """Copies to standard output until the answer is whole (true), or all has ended, or nobody is there to read it."""
-    held = bytearray()
-    while not is_whole(held, marker):
-        piece = os.read(answers, 65536)
-        if not piece:
-            return False
-        held += piece
+    def end(self) -> None:
+        """Ends systemd-run. The unit goes on."""
+        os.kill(self.child, 9)
+        os.waitpid(self.child, 0)
+
+    def send(self, frame: "bytes") -> None:
+        """Gives the other program what this one was given."""
         try:
-            write_all(1, piece)
+            write_all(self.frame, frame)
         except BrokenPipeError:
-            return False
-    return True
+            pass  # it ended: what it said, or that it said nothing, is the answer
+        os.close(self.frame)
+
+    def pass_on(self, marker: "bytes") -> "bool":
+        """Copies to standard output until the answer is whole (true), or all has ended, or nobody reads it."""
+        held = bytearray()
+        while not is_whole(held, marker):
+            piece = os.read(self.answers, 65536)
+            if not piece:
+                return False
+            held += piece
+            try:
+                write_all(1, piece)
+            except BrokenPipeError:
+                return False
+        return True
+
+    def status(self) -> "int":
+        """How systemd-run ended, once it has: what its unit's program ended with."""
+        _, status = os.waitpid(self.child, 0)
+        return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
 
 
-def is_whole(held: bytearray, marker: bytes) -> bool:
+def is_whole(held: "bytearray", marker: "bytes") -> "bool":
     """Whether an answer as serve writes it is there to its end."""
     head, newline, answer = bytes(held).partition(marker + b" answer ")[2].partition(b"\n")
     return bool(newline) and len(answer) > int(head.split()[0])

@@ -10,8 +10,9 @@ import os
 import stat
 import sys
 
-from remediator.host.common.serve import sha256, write_all
-from remediator.host.observe.later import LATER, load_later
+from remediator.host.common.digest import sha256
+from remediator.host.common.later import later_source
+from remediator.host.common.writing import write_all
 
 ENGINE = "commit"
 ENGINE_DIRECTORY = "/var/lib/remediator"
@@ -23,27 +24,26 @@ MAX_ENGINE = 4 * 1024 * 1024
 
 def load_engine() -> None:
     """Makes the names of the engine known: from the host's own copy, else compiled, and kept for the next time."""
-    source = LATER.get(ENGINE, "")
-    if not source or os.geteuid() != 0:
-        load_later(ENGINE)
-        return
-    kept = kept_engine(engine_name(source))
+    source = later_source(ENGINE)
+    if not source:
+        return  # their names are known: the boot unit's program holds them, and modules import them
+    name = engine_name(source) if os.geteuid() == 0 else ""
+    kept = kept_engine(name) if name else b""
     if kept:
-        LATER.pop(ENGINE)
         exec(marshal.loads(kept), globals())  # noqa: S102, S302 - root's own, under the digest of what came
         return
-    code = compile(LATER.pop(ENGINE), "remediator-" + ENGINE, "exec")
+    code = compile(source, "remediator-" + ENGINE, "exec", dont_inherit=True, optimize=2)
     exec(code, globals())  # noqa: S102 - it arrived with the program, under the same digest
-    keep_engine(engine_name(source), marshal.dumps(code))
+    if name:
+        keep_engine(name, marshal.dumps(code))
 
 
-def engine_name(source: str) -> str:
+def engine_name(source: "bytes") -> "str":
     """The name of the file that holds this source, compiled by this Python."""
-    made_of = "%s\n%s" % (sys.version, source)
-    return ENGINE_PREFIX + str(sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest())
+    return ENGINE_PREFIX + str(sha256(sys.version.encode("utf-8", "surrogateescape") + b"\n" + source).hexdigest())
 
 
-def kept_engine(name: str) -> bytes:
+def kept_engine(name: "str") -> "bytes":
     """What lies there, where root alone can have put it there, whole; else nothing."""
     try:
         directory = engine_directory()
@@ -62,7 +62,7 @@ def kept_engine(name: str) -> bytes:
     return code if sha256(code).hexdigest().encode("ascii") == digest else b""
 
 
-def keep_engine(name: str, code: bytes) -> None:
+def keep_engine(name: "str", code: "bytes") -> None:
     """Keeps it in place of those of earlier versions; a host that does not take it compiles again."""
     try:
         directory = engine_directory()
@@ -85,7 +85,7 @@ def keep_engine(name: str, code: bytes) -> None:
         os.close(directory)
 
 
-def engine_directory() -> int:
+def engine_directory() -> "int":
     """A descriptor of our own directory, where it is there and root's alone, as everything above it. Raises OSError."""
     current = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     for part in ENGINE_DIRECTORY.split("/")[1:]:

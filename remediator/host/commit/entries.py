@@ -5,18 +5,18 @@ program was killed, and one whose host lost its power.
 """
 
 import binascii
-import hashlib
 import os
-import re
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
 from remediator.host.commit.outcomes import plain_line
 from remediator.host.commit.roots import refusal
 from remediator.host.commit.states import PathState, parse_state
+from remediator.host.common.digest import sha256
+from remediator.host.common.patterns import pattern
 
-STAGED_NAME = re.compile(r"^\.[^/\0]{1,200}\.remediator-[0-9a-f]{12}\.(?:new|old)\Z")
+STAGED_NAME = pattern(r"^\.[^/\0]{1,200}\.remediator-[0-9a-f]{12}\.(?:new|old)\Z")
 PAIR_BASE = "tls"
-BACKUP_NAME = re.compile(r"^[0-9]{1,6}\.before\Z")
+BACKUP_NAME = pattern(r"^[0-9]{1,6}\.before\Z")
 
 
 def staged_name(name: bytes, suffix: bytes) -> bytes:
@@ -97,7 +97,7 @@ def file_entry(number: int, path: str, controls: Tuple[str, ...], before: PathSt
 
 def sha256_of(content: bytes) -> str:
     """sha256 in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
+    return sha256(content).hexdigest()
 
 
 def parse_entries(document: Any) -> List[Entry]:

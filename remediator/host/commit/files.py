@@ -5,7 +5,6 @@ new ones into use is one rename, and so is going back. The old file is kept in t
 an undo later, and should the copy beside be lost.
 """
 
-import hashlib
 import os
 import re
 import stat
@@ -16,6 +15,7 @@ from remediator.host.commit.entries import PathEntry
 from remediator.host.commit.outcomes import StepError, plain_line
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS, Place, identity, open_place
 from remediator.host.commit.states import PathState
+from remediator.host.common.digest import sha256
 from remediator.host.common.mask import holds_private_key
 from remediator.host.common.names import written_name
 from remediator.host.common.reading import MAX_CONTENT
@@ -227,7 +227,7 @@ def copy_file(source: int, directory: int, name: bytes, like: PathState) -> str:
 
 def copy_bytes(source: int, target: int, size: int) -> str:
     """Copies `size` bytes between descriptors and answers with their sha256. Raises OSError, StepError."""
-    digest = hashlib.sha256()
+    digest = sha256()
     left = size
     while left > 0:
         piece = os.read(source, min(left, 1048576))

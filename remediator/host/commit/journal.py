@@ -7,10 +7,9 @@ there, `activating` says that activation began.
 
 import json
 import os
-import re
 import stat
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from remediator.host.commit.entries import Entry, parse_entries
 from remediator.host.commit.files import STAGE_FLAGS, write_fully
@@ -18,6 +17,7 @@ from remediator.host.commit.lock import STATE_DIRECTORY, open_state_directory
 from remediator.host.commit.outcomes import Result, StepError
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS
 from remediator.host.commit.request import Request, Step, Transaction, parse_steps
+from remediator.host.common.patterns import pattern
 from remediator.host.common.serve import ProgramError
 
 TRANSACTIONS = b"transactions"
@@ -27,8 +27,8 @@ RECORD = b"record.json"
 RECORD_DRAFT = b"record.new"
 BROKEN_DRAFT = b"broken.new"
 ACTIVATING = b"activating"
-OWN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\.[a-z0-9-]{1,64}\Z")
-BACKUP_FILE = re.compile(rb"^[0-9]{1,6}\.before\Z")
+OWN_NAME = pattern(r"^[0-9A-Za-z]{1,40}\.[a-z0-9-]{1,64}\Z")
+BACKUP_FILE = pattern(rb"^[0-9]{1,6}\.before\Z")
 MAX_JOURNAL = 8 * 1024 * 1024
 # Room for the record of how it ended, and for the mark of a broken host, is taken beforehand: a full disk must not keep
 # either from being written.
@@ -153,14 +153,11 @@ def forget(journal: Journal) -> None:
 def open_journals() -> List[Journal]:
     """The journals of transactions that never ended, oldest first. Raises ProgramError for one that cannot be read."""
     found = []
-    for name in journal_names():
-        directory = open_transaction(name)
-        if directory is None:
-            continue
-        if not is_in(directory, JOURNAL):
+    for name, directory in each_transaction():
+        if is_in(directory, JOURNAL):
+            found.append(read_journal(name, directory))
+        else:
             os.close(directory)
-            continue
-        found.append(read_journal(name, directory))
     return sorted(found, key=lambda journal: (journal.document["started"], journal.name))
 
 
@@ -205,10 +202,7 @@ def recorded(run: str, group: str) -> Optional[Dict[str, Any]]:
 def records() -> List[Tuple[str, Dict[str, Any]]]:
     """Name and record of every transaction that ended, newest first; one that cannot be read is left out."""
     found = []
-    for name in journal_names():
-        directory = open_transaction(name)
-        if directory is None:
-            continue
+    for name, directory in each_transaction():
         try:
             document = read_document(directory, RECORD)
             if isinstance(document.get("ended"), int):
@@ -258,11 +252,21 @@ def own_directory(parent: int, name: bytes) -> int:
     return directory
 
 
-def journal_names() -> List[str]:
-    """The names of all transactions' directories. Raises OSError, ProgramError."""
+def each_transaction(beginning: str = "") -> Iterator[Tuple[str, int]]:
+    """Name and open directory of every transaction, those with that beginning; whoever takes one closes it.
+
+    Raises OSError, ProgramError.
+    """
     parent = open_transactions()
     try:
-        return sorted(name for name in os.listdir(parent) if OWN_NAME.match(name) is not None)
+        for name in sorted(os.listdir(parent)):
+            if not name.startswith(beginning) or OWN_NAME.match(name) is None:
+                continue
+            try:
+                directory = own_directory(parent, name.encode("ascii"))
+            except FileNotFoundError:
+                continue
+            yield name, directory
     finally:
         os.close(parent)
 

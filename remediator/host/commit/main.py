@@ -21,11 +21,11 @@ from remediator.host.commit.transaction import commit_transaction, key_differenc
 from remediator.host.common.serve import ProgramError
 
 
-def handle(document: Dict[str, Any], secret: bytes, body: bytes) -> Dict[str, Any]:
+def handle(document: Dict[str, Any], secret: bytes, program: bytes) -> Dict[str, Any]:
     """The answer to a request. Raises ProgramError: `request`, `become`, `state`, `locked`, `broken`, `open`.
 
     `secret` is the private key (PEM) that an install_key of source `controller` moves into place; else it is empty.
-    `body` is the frame in which the program came.
+    `program` is the text of this program, for the boot unit; empty where it came as compiled code.
     """
     do = document.get("do", "commit") if isinstance(document, dict) else None
     task = TASKS.get(do) if isinstance(do, str) else None
@@ -42,7 +42,7 @@ def handle(document: Dict[str, Any], secret: bytes, body: bytes) -> Dict[str, An
     # Whoever only asks what became of a run waits for its lock instead of refusing.
     lock = take_lock(request) if do != "collect" else None
     try:
-        answer = task(request, document, body)
+        answer = task(request, document, program)
     finally:
         if lock is not None:
             os.close(lock)
@@ -61,7 +61,7 @@ def make_ready() -> None:
         signal.signal(number, lambda *_: None)
 
 
-def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[str, Any]:
+def do_commit(request: Request, _document: Dict[str, Any], program: bytes) -> Dict[str, Any]:
     """Recovers what was interrupted, then commits. Old records go only where the request says how many to keep."""
     refuse_closed(request)
     recovered = recover_interrupted(False)
@@ -69,13 +69,13 @@ def do_commit(request: Request, _document: Dict[str, Any], body: bytes) -> Dict[
     for item in recovered:
         if item.result.outcome == "broken":  # its mark could not be put up
             raise ProgramError("broken", item.result.reason)
-    results = commit_all(request, body)
+    results = commit_all(request, program)
     if request.keep is not None:
         prune(*request.keep)
     return answer_of(results, recovered)
 
 
-def do_recover(_request: Request, document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
+def do_recover(_request: Request, document: Dict[str, Any], _program: bytes) -> Dict[str, Any]:
     """Recovers what was interrupted; with `release`, takes the mark of a broken host away.
 
     Not where recovering ended broken just now: whoever releases the host has not seen that yet.
@@ -90,17 +90,17 @@ def do_recover(_request: Request, document: Dict[str, Any], _body: bytes) -> Dic
     return dict(answer_of([], recovered), released=released)
 
 
-def do_boot(_request: Request, _document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
+def do_boot(_request: Request, _document: Dict[str, Any], _program: bytes) -> Dict[str, Any]:
     """Recovers before anything starts from the files."""
     return answer_of([], recover_interrupted(True))
 
 
-def do_collect(request: Request, _document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
+def do_collect(request: Request, _document: Dict[str, Any], _program: bytes) -> Dict[str, Any]:
     """Tells what became of the request's run."""
     return collect(request)
 
 
-def do_purge(request: Request, _document: Dict[str, Any], _body: bytes) -> Dict[str, Any]:
+def do_purge(request: Request, _document: Dict[str, Any], _program: bytes) -> Dict[str, Any]:
     """Takes our traces off."""
     return purge(request)
 
@@ -147,7 +147,7 @@ def end_boot_unit() -> None:
         remove_boot_unit()
 
 
-def commit_all(request: Request, body: bytes) -> List[Result]:
+def commit_all(request: Request, program: bytes) -> List[Result]:
     """Every transaction's result, in order. One that ends `broken` holds back those after it."""
     done = {
         item.group: result for item in request.transactions for result in [recorded_result(request, item)] if result
@@ -160,11 +160,11 @@ def commit_all(request: Request, body: bytes) -> List[Result]:
         reason = "; ".join(changed[:3]) + ("; and %d more" % (len(changed) - 3) if len(changed) > 3 else "")
         done.update((item.group, make_result(item, "stale", reason)) for item in due)
     elif due:
-        commit_due(due, request, body, done)
+        commit_due(due, request, program, done)
     return [done[item.group] for item in request.transactions]
 
 
-def commit_due(due: List[Transaction], request: Request, body: bytes, done: Dict[str, Result]) -> None:
+def commit_due(due: List[Transaction], request: Request, program: bytes, done: Dict[str, Result]) -> None:
     """Carries out these transactions, and notes their results in `done`."""
     for transaction in due:
         broken = next((result.group for result in done.values() if result.outcome == "broken"), None)
@@ -172,7 +172,7 @@ def commit_due(due: List[Transaction], request: Request, body: bytes, done: Dict
             reason = "transaction %s before it ended broken" % broken
             done[transaction.group] = make_result(transaction, "held", reason)
             continue
-        result = done[transaction.group] = commit_transaction(transaction, request, body)
+        result = done[transaction.group] = commit_transaction(transaction, request, program)
         log_result(request, transaction, result)
     end_boot_unit()
 

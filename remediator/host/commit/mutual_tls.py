@@ -1,8 +1,6 @@
 """Whether a daemon speaks mutual TLS: real handshakes and requests from the host itself, as any client makes them."""
 
-import hashlib
 import os
-import re
 import time
 from typing import Any, List, Tuple
 
@@ -11,11 +9,13 @@ from remediator.host.commit.places import real_path
 from remediator.host.commit.reading import read_file
 from remediator.host.commit.request import Step
 from remediator.host.commit.units import POLL_SECONDS
+from remediator.host.common.digest import sha256
 from remediator.host.common.handshake import Caller, Tunnel, ask_in_the_clear, how_it_speaks, is_refusal
 from remediator.host.common.kernel_sockets import is_own_address, listening_sockets, without_mapping
+from remediator.host.common.patterns import pattern
 
 CALL_SECONDS = 10.0
-PLAIN_SUCCESS = re.compile(rb"HTTP/1\.[01] 2[0-9][0-9]\b")
+PLAIN_SUCCESS = pattern(rb"HTTP/1\.[01] 2[0-9][0-9]\b")
 # Who listens on every address is called on the loopback one. A host may have no IPv6 there.
 ANY_ADDRESS = {4: ["127.0.0.1"], 16: ["::1", "127.0.0.1"]}
 LOCALHOST = ["127.0.0.1", "::1"]
@@ -126,8 +126,8 @@ def deadline() -> float:
     return time.monotonic() + CALL_SECONDS
 
 
-def check_callers(target: Tuple[str, int], shown: str, sha256: str) -> None:
-    """Raises StepError unless `sha256` is served, and nothing to a caller without a certificate of its own.
+def check_callers(target: Tuple[str, int], shown: str, wanted: str) -> None:
+    """Raises StepError unless the certificate of sha256 `wanted` is served, and to nobody without a certificate.
 
     Raises OSError where that is not to be found out now.
     """
@@ -136,10 +136,10 @@ def check_callers(target: Tuple[str, int], shown: str, sha256: str) -> None:
         raise StepError("%s serves plain HTTP to everybody" % shown)
     if certificate is None:
         raise OSError("it speaks no TLS")
-    served = hashlib.sha256(certificate).hexdigest()
-    if served != sha256:
+    served = sha256(certificate).hexdigest()
+    if served != wanted:
         words = "%s serves another certificate (sha256 %s) than the one that was to be installed (sha256 %s)"
-        raise StepError(words % (shown, served, sha256))
+        raise StepError(words % (shown, served, wanted))
     if speaks == "tls":
         raise StepError("%s serves callers who have no client certificate" % shown)
     if speaks != "mutual_tls":

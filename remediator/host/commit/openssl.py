@@ -5,15 +5,17 @@ No key is ever a word of a command line: keys come and go through pipes, or lie 
 
 import base64
 import binascii
-import hashlib
 import re
 
+from remediator.host.commit.finding import find_program
 from remediator.host.commit.outcomes import StepError, plain_line
-from remediator.host.commit.programs import find_program, run_program
+from remediator.host.commit.programs import run_program
+from remediator.host.common.digest import sha256
+from remediator.host.common.patterns import pattern
 from remediator.host.common.private_keys import is_encrypted_key, is_private_key
 
 MAX_SUBJECT = 64  # X.520's limit of a common name, in characters
-PUBLIC_PEM = re.compile(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----")
+PUBLIC_PEM = pattern(r"-----BEGIN PUBLIC KEY-----\s+([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----")
 # Nothing but what -subj says: without this section `openssl req` refuses to work, and with the host's own
 # configuration it would add names and extensions to the request.
 REQUEST_SETTINGS = b"[req]\ndistinguished_name = name\nprompt = no\nstring_mask = utf8only\n[name]\n"
@@ -79,4 +81,4 @@ def public_digest(text: str) -> str:
         der = b""
     if not der:
         raise StepError("openssl reads no private key there")
-    return hashlib.sha256(der).hexdigest()
+    return sha256(der).hexdigest()

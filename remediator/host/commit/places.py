@@ -4,12 +4,13 @@ Paths are handled as bytes: Python 3.6 under the C locale cannot encode any othe
 """
 
 import fcntl
-import hashlib
 import os
-import re
 import stat
 import struct
 from typing import List, Optional, Tuple
+
+from remediator.host.common.digest import sha256
+from remediator.host.common.patterns import pattern
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 PLACE_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -18,7 +19,7 @@ PATH_FLAGS = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 GET_FLAGS = 0x80000000 | (struct.calcsize("l") << 16) | (ord("f") << 8) | 1
 FLAG_IMMUTABLE = 0x10
 FLAG_APPEND_ONLY = 0x20
-MOUNT_ESCAPE = re.compile(rb"\\([0-7]{3})")
+MOUNT_ESCAPE = pattern(rb"\\([0-7]{3})")
 TYPES = (
     (stat.S_ISREG, "file"),
     (stat.S_ISDIR, "directory"),
@@ -128,7 +129,7 @@ def identity(facts: os.stat_result) -> Tuple[int, int, int, int]:
 
 def content_digest(descriptor: int) -> str:
     """sha256 of an open file's bytes. Raises OSError."""
-    digest = hashlib.sha256()
+    digest = sha256()
     # No more than was there when it was opened: a file that grows as it is read must not hold the host up.
     left = os.fstat(descriptor).st_size + 1
     while left > 0:

@@ -1,6 +1,5 @@
 """Whether the host is still as the preview saw it."""
 
-import hashlib
 import os
 import stat
 from typing import List, Optional, Tuple
@@ -8,6 +7,7 @@ from typing import List, Optional, Tuple
 from remediator.host.commit.outcomes import plain_line, system_error
 from remediator.host.commit.places import PLACE_READ_FLAGS, Place, content_digest, open_place, real_path, type_name
 from remediator.host.commit.request import Precondition
+from remediator.host.common.digest import sha256
 from remediator.host.common.mask import mask_content
 
 # Observe reads no larger file, so none of them was masked.
@@ -65,7 +65,7 @@ def compare(wanted: Precondition, found: Optional[os.stat_result]) -> str:
 
 def masked_digest(content: bytes) -> str:
     """sha256 of the content with its secrets masked, as observe answers it: the same code made both."""
-    return hashlib.sha256(mask_content(content)[0]).hexdigest()
+    return sha256(mask_content(content)[0]).hexdigest()
 
 
 def sha256_at(place: Place, found: Optional[os.stat_result], masked: bool) -> str:

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Set, Tuple
 from remediator.host.commit.journal import (
     JOURNAL,
     RECORD,
+    each_transaction,
     is_in,
-    journal_names,
     open_transaction,
     open_transactions,
     records,
@@ -98,18 +98,15 @@ def remove_unbegun() -> None:
     Their names are free again, so the same run may ask again.
     """
     try:
-        for name in journal_names():
-            if is_unbegun(name):
+        for name, directory in each_transaction():
+            if is_unbegun(directory):
                 remove_transaction(name)
     except (OSError, ProgramError):
         pass  # it holds nothing that anybody needs
 
 
-def is_unbegun(name: str) -> bool:
-    """Whether a transaction's directory has neither journal nor record. Raises OSError, ProgramError."""
-    directory = open_transaction(name)
-    if directory is None:
-        return False
+def is_unbegun(directory: int) -> bool:
+    """Whether a transaction's directory, closed by this, has neither journal nor record. Raises OSError."""
     try:
         return not is_in(directory, JOURNAL) and not is_in(directory, RECORD)
     finally:

@@ -5,6 +5,7 @@ import os
 import stat
 from typing import Dict, Set, Tuple
 
+from remediator.host.commit.finding import find_program
 from remediator.host.commit.outcomes import NotStartedError, plain_line, system_error
 from remediator.host.commit.places import (
     PLACE_READ_FLAGS,
@@ -15,7 +16,6 @@ from remediator.host.commit.places import (
     open_place,
     type_name,
 )
-from remediator.host.commit.programs import find_program
 from remediator.host.commit.request import Action, Transaction
 from remediator.host.commit.roots import OWN_SUDOERS, refusal
 

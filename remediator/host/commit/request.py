@@ -2,24 +2,24 @@
 
 import base64
 import binascii
-import hashlib
 import json
-import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
+from remediator.host.common.digest import sha256
+from remediator.host.common.patterns import pattern
 from remediator.host.common.serve import ProgramError
 
 REQUEST_FORMAT = 1
 MAX_ID = 2**32 - 2
 # Where a daemon listens: HOST:PORT, an IPv6 address in brackets, with its zone or without.
-ADDRESS = re.compile(r"^(?:[A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]):([0-9]{1,5})\Z")
-SHA256 = re.compile(r"^[0-9a-f]{64}\Z")
-GROUP_NAME = re.compile(r"^[a-z0-9-]{1,64}\Z")
-RUN_NAME = re.compile(r"^[0-9A-Za-z]{1,40}\Z")
+ADDRESS = pattern(r"^(?:[A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]):([0-9]{1,5})\Z")
+SHA256 = pattern(r"^[0-9a-f]{64}\Z")
+GROUP_NAME = pattern(r"^[a-z0-9-]{1,64}\Z")
+RUN_NAME = pattern(r"^[0-9A-Za-z]{1,40}\Z")
 # How many seconds a service must have been well after a restart, where the request does not say.
 HEALTHY_SECONDS = 15
 MOST_HEALTHY_SECONDS = 600
-UNIT_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
+UNIT_NAME = pattern(r"^[A-Za-z0-9][A-Za-z0-9:_.@\\-]{0,200}\.(service|socket)$")
 
 # What each action and step needs; every other field of it must be null.
 ACTION_FIELDS = {
@@ -281,7 +281,7 @@ def transaction_digest(document: Dict[str, Any]) -> str:
     content = {name: value for name, value in document.items() if name not in ("digest", "impact")}
     content["probe"] = [step for step in content.get("probe", []) if step.get("do") not in UNAPPROVED_PROBES]
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
-    return hashlib.sha256(canonical).hexdigest()
+    return sha256(canonical).hexdigest()
 
 
 def document_list(document: Dict[str, Any], name: str) -> Any:

@@ -1,7 +1,6 @@
 """What an undo puts back: the backups that earlier transactions left in our own directory."""
 
 import os
-import re
 import stat
 from typing import NamedTuple
 
@@ -11,9 +10,10 @@ from remediator.host.commit.journal import open_transaction
 from remediator.host.commit.outcomes import StepError, plain_line, system_error
 from remediator.host.commit.places import PLACE_READ_FLAGS
 from remediator.host.commit.states import PathState
+from remediator.host.common.patterns import pattern
 from remediator.host.common.serve import ProgramError
 
-BACKUP_SOURCE = re.compile(r"^([0-9A-Za-z]{1,40}\.[a-z0-9-]{1,64})/([0-9]{1,6}\.before)\Z")
+BACKUP_SOURCE = pattern(r"^([0-9A-Za-z]{1,40}\.[a-z0-9-]{1,64})/([0-9]{1,6}\.before)\Z")
 MAX_BACKUP = 16 * 1024 * 1024
 
 

@@ -7,7 +7,6 @@ one put back (`recover_pair`).
 
 import errno
 import os
-import re
 import stat
 from typing import List, Optional, Tuple
 
@@ -23,6 +22,7 @@ from remediator.host.commit.openssl import (
 )
 from remediator.host.commit.outcomes import StepError, system_error
 from remediator.host.commit.places import DIRECTORY_FLAGS, PLACE_READ_FLAGS
+from remediator.host.common.patterns import pattern
 from remediator.host.common.serve import ProgramError
 
 PAIR_NAME = b"tls"
@@ -31,7 +31,7 @@ PAIR_REQUEST = b"request.pem"
 PAIR_DIRECTORY = STATE_DIRECTORY + "/tls"
 KEY_PATH = PAIR_DIRECTORY + "/key.pem"
 REQUEST_PATH = PAIR_DIRECTORY + "/request.pem"
-PAIR_ASIDE = re.compile(rb"\.tls" + STAGED_SUFFIX + rb"\Z")
+PAIR_ASIDE = pattern(rb"\.tls" + STAGED_SUFFIX + rb"\Z")
 MAX_KEY = 65536
 
 

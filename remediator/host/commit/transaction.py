@@ -49,10 +49,10 @@ class Progress(NamedTuple):
         return settle_seconds(self.activated, self.healthy)
 
 
-def commit_transaction(transaction: Transaction, request: Request, body: bytes) -> Result:
+def commit_transaction(transaction: Transaction, request: Request, program: bytes) -> Result:
     """Carries out one transaction whose preconditions held. Raises nothing: every end is an outcome.
 
-    `body` is the frame in which the program came, for the boot unit: that is there before the journal is.
+    `program` is the text of this program, for the boot unit: that is there before the journal is.
     """
     progress = Progress([], [], set(), request.healthy_seconds)
     try:
@@ -61,7 +61,7 @@ def commit_transaction(transaction: Transaction, request: Request, body: bytes) 
         hold_foreign_reload(transaction)
         refuse_other_restart(transaction)
         planned = plan_changes(transaction, request.secret)
-        install_boot_unit(body)
+        install_boot_unit(program)
         journal = begin_journal(request, transaction, planned.entries, sorted(progress.running))
     except NotStartedError as stop:
         return make_result(transaction, stop.outcome, stop.reason)

@@ -1,11 +1,12 @@
 """Units of the host's systemd: their state, their activation, their last words."""
 
-import re
 import time
 from typing import Dict, List, Sequence
 
+from remediator.host.commit.finding import find_program
 from remediator.host.commit.outcomes import NotStartedError, StepError, plain_line
-from remediator.host.commit.programs import find_program, run_program
+from remediator.host.commit.programs import run_program
+from remediator.host.common.patterns import pattern
 
 # A unit that has no timeout of its own (docker.service) gets this many seconds to start, or to stop.
 DEFAULT_TIMEOUT = 300.0
@@ -18,22 +19,22 @@ MAX_RESTARTS = 3
 # A unit that systemd has given up comes back by nobody's doing but a person's.
 GIVEN_UP_SECONDS = 10.0
 POLL_SECONDS = 0.2
-TIME_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|min|month|s|h|d|w|y)")
+TIME_SPAN = pattern(r"([0-9]+(?:\.[0-9]+)?)\s*(us|ms|min|month|s|h|d|w|y)")
 TIME_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 LOG_LINES = 20
 LOG_WIDTH = 300
 # A line of the journal up to its message, the service manager's own lines, and the words of a daemon that gives up.
-LOG_HEAD = re.compile(r"^.{1,200}?\[[0-9]+\]: ")
-MANAGER = re.compile(r"\ssystemd\[[0-9]+\]: ")
-COMPLAINT = re.compile(r"(?i)level=(?:error|fatal)|\bfail|\berror|\bunable\b|\bcan ?not\b|\bcould not\b|\bdenied\b")
+LOG_HEAD = pattern(r"^.{1,200}?\[[0-9]+\]: ")
+MANAGER = pattern(r"\ssystemd\[[0-9]+\]: ")
+COMPLAINT = pattern(r"(?i)level=(?:error|fatal)|\bfail|\berror|\bunable\b|\bcan ?not\b|\bcould not\b|\bdenied\b")
 # What may stand in a service's log and must not leave the host: passwords in addresses, values of secret options.
 SECRETS = (
-    (re.compile(r"(://[^/\s:@]*:)[^@/\s]+@"), r"\1xxxx@"),
+    (pattern(r"(://[^/\s:@]*:)[^@/\s]+@"), r"\1xxxx@"),
     (
-        re.compile(r"(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)[\"']?\s*[=:]\s*[\"']?)\S+"),
+        pattern(r"(?i)((?:password|passwd|secret|token|api[-_]?key|authorization)[\"']?\s*[=:]\s*[\"']?)\S+"),
         r"\1xxxx",
     ),
-    (re.compile(r"(?i)(bearer |basic )\S+"), r"\1xxxx"),
+    (pattern(r"(?i)(bearer |basic )\S+"), r"\1xxxx"),
 )
 
 
@@ -182,6 +183,6 @@ def last_log_lines(unit: str) -> str:
     except StepError:
         return ""
     lines = [line for line in answer.output.split("\n") if line.strip()][-LOG_LINES:]
-    for pattern, masked in SECRETS:
-        lines = [pattern.sub(masked, line) for line in lines]
+    for shape, masked in SECRETS:
+        lines = [shape.sub(masked, line) for line in lines]
     return "\n".join(plain_line(line, LOG_WIDTH) for line in lines)

@@ -3,8 +3,9 @@
 import json
 from typing import Any, Dict, List, Tuple
 
+from remediator.host.commit.finding import find_program
 from remediator.host.commit.outcomes import StepError, plain_line
-from remediator.host.commit.programs import Finished, find_program, run_program
+from remediator.host.commit.programs import Finished, run_program
 from remediator.host.commit.reading import read_file
 from remediator.host.commit.request import Step
 from remediator.host.common.audit_rules import parse_rules

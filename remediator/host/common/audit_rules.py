@@ -10,6 +10,8 @@ loads a rule with arch= and perm= but no -S with that perm's own list of system 
 import re
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
+from remediator.host.common.patterns import pattern
+
 # ("watch", path, perms, keys) | ("rule", list, action, syscalls, fields, comparisons, keys)
 # | ("delete", one of those) | ("control", option, value)
 AuditForm = Tuple[object, ...]
@@ -33,10 +35,10 @@ AUDIT_FILE_TYPES = {
     "socket": "49152",
 }
 AUDIT_ARCHES = {"x86_64": "b64", "aarch64": "b64", "ppc64le": "b64", "s390x": "b64", "i386": "b32", "i686": "b32"}
-AUDIT_FIELD = re.compile(r"^([a-z0-9_]+)(!=|<=|>=|&=|=|<|>|&)(.*)$", re.DOTALL)
-AUDIT_NUMBER = re.compile(r"^-?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})$")
-AUDIT_LISTED_PERM_FIRST = re.compile(r"^ *-p ([rwxa]+)-w (/.*)$", re.DOTALL)
-AUDIT_LISTED_WATCH = re.compile(r"^-w (/.*?) -p ([rwxa]+)((?: -k .*)?)$", re.DOTALL)
+AUDIT_FIELD = pattern(r"^([a-z0-9_]+)(!=|<=|>=|&=|=|<|>|&)(.*)$", re.DOTALL)
+AUDIT_NUMBER = pattern(r"^-?(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})$")
+AUDIT_LISTED_PERM_FIRST = pattern(r"^ *-p ([rwxa]+)-w (/.*)$", re.DOTALL)
+AUDIT_LISTED_WATCH = pattern(r"^-w (/.*?) -p ([rwxa]+)((?: -k .*)?)$", re.DOTALL)
 # Kernel limits: AUDIT_MAX_KEY_LEN and PATH_MAX.
 AUDIT_MAX_KEY = 256
 AUDIT_MAX_PATH = 4096

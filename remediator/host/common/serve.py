@@ -2,19 +2,10 @@
 
 import binascii
 import json
-import os
 import zlib
 
-# hashlib loads OpenSSL, which costs a host more than reading all its files; these are the same C code without it.
-try:
-    from _sha2 import sha256  # type: ignore[import-not-found]
-except ImportError:
-    try:
-        from _sha256 import sha256  # type: ignore[import-not-found]
-    except ImportError:
-        from hashlib import sha256
-
-__all__ = ["ProgramError", "failure_text", "serve", "sha256", "write_all"]
+from remediator.host.common.digest import sha256
+from remediator.host.common.writing import write_all
 
 MYPY = False
 if MYPY:
@@ -54,10 +45,3 @@ def failure_text(error: "BaseException") -> "str":
         trace = trace.tb_next
     where = " (line %d)" % trace.tb_lineno if trace is not None else ""
     return ("%s: %s" % (type(error).__name__, error))[:300] + where
-
-
-def write_all(descriptor: "int", data: "bytes") -> None:
-    """Writes every byte of `data`, however little the pipe takes at a time."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]

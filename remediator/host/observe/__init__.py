@@ -4,6 +4,8 @@ LATER holds what is compiled only on a host that needs it (see remediator.host.j
 """
 
 PARTS = (
+    "common/digest.py",
+    "common/writing.py",
     "common/serve.py",
     "common/patterns.py",
     "common/names.py",
@@ -27,7 +29,7 @@ PARTS = (
     "observe/machine.py",
     "observe/own_records.py",
     "observe/login_environment.py",
-    "observe/later.py",
+    "common/later.py",
     "observe/main.py",
 )
 

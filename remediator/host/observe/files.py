@@ -6,10 +6,10 @@ import fcntl
 import os
 import stat
 
+from remediator.host.common.digest import sha256
 from remediator.host.common.mask import holds_private_key, mask_content
 from remediator.host.common.names import is_shown, raw, shown, text_of
 from remediator.host.common.reading import UnreadableError, open_regular, read_proc, read_regular, reason_of
-from remediator.host.common.serve import sha256
 from remediator.host.observe.accounts import Accounts
 
 MYPY = False

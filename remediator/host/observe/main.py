@@ -3,6 +3,7 @@
 import os
 import signal
 
+from remediator.host.common.later import load_later
 from remediator.host.common.reading import is_there, read_quietly
 from remediator.host.common.serve import ProgramError, failure_text
 from remediator.host.observe.audit import audit_facts, in_first_namespaces
@@ -12,7 +13,6 @@ from remediator.host.observe.containerd import containerd_references
 from remediator.host.observe.docker import DockerHost, docker_references
 from remediator.host.observe.docker_clients import docker_clients
 from remediator.host.observe.docker_listeners import docker_listeners
-from remediator.host.observe.later import load_later
 from remediator.host.observe.login_environment import content_trust_references, login_environment
 from remediator.host.observe.machine import docker_cli_version, host_facts, package_versions
 from remediator.host.observe.own_records import own_state

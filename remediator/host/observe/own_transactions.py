@@ -7,10 +7,10 @@ told by a word. What a document holds beside the fields that are named here stay
 import os
 import stat
 
+from remediator.host.common.digest import sha256
 from remediator.host.common.names import is_shown, raw, written_name
 from remediator.host.common.patterns import pattern
 from remediator.host.common.reading import UnreadableError, open_regular, read_descriptor
-from remediator.host.common.serve import sha256
 from remediator.host.observe.own_records import (
     OWN_DIRECTORY,
     is_open,

@@ -2,10 +2,10 @@
 
 import os
 
+from remediator.host.common.digest import sha256
 from remediator.host.common.names import raw
 from remediator.host.common.private_keys import is_encrypted_key, is_private_key
 from remediator.host.common.reading import UnreadableError, open_regular, reason_of
-from remediator.host.common.serve import sha256
 from remediator.host.observe.command import Running
 from remediator.host.observe.docker import DockerHost, tls_references
 from remediator.host.observe.state import HostState

@@ -60,9 +60,8 @@ SOCKETS = {
 
 def sources() -> list[str]:
     """The program and the groups in it that are compiled later."""
-    whole = observe_program().decode()
-    later = [node.value for node in ast.parse(whole).body if is_later(node) and isinstance(node, ast.Assign)]
-    return [whole, *(text.value for text in later if isinstance(text, ast.Constant) and isinstance(text.value, str))]
+    program = observe_program()
+    return [program.source.decode(), program.later.decode()]
 
 
 def is_later(node: ast.AST) -> bool:
@@ -307,7 +306,7 @@ def test_what_was_not_asked_for_costs_nothing_and_is_not_answered(tmp_path: Path
     seen = observe(Needs.of([str(tmp_path)]))
     assert (seen.docker_listeners, seen.docker_clients, seen.docker_cli) == (None, (), None)
     assert "/var/lib/remediator/tls/key.pem" not in seen.files
-    always = observe_program().decode().split("\nLATER[", 1)[0]
+    always = observe_program().source.decode()
     for name in (
         "def how_it_speaks",
         "def accepted_authorities",

@@ -104,7 +104,7 @@ def test_what_cannot_be_started_for_want_of_processes_is_a_step_that_failed(monk
     def none_left(*_: object, **__: object) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(programs.subprocess, "Popen", none_left)
+    monkeypatch.setattr(subprocess, "Popen", none_left)
     with pytest.raises(StepError, match="Resource temporarily unavailable"):
         programs.run_program("true", [])
     monkeypatch.setattr(units, "find_program", lambda _: "/bin/true")

@@ -10,10 +10,10 @@ from remediator.host import commit_program, join
 from remediator.host.commit import ENGINE, LATER, PARTS
 
 # With what the program compiles later, where the work is done: it shares its names.
-WHOLE = join((*PARTS, *ENGINE))
+WHOLE = join((*PARTS, *ENGINE)).source
 TREE = ast.parse(WHOLE)
-# What these load (OpenSSL) costs a commit more than all the rest of its start; only the probe that needs it pays.
-LATE_MODULES = {"ssl"}
+# What these load (OpenSSL, threads) costs a commit more than most of its start; only what needs it pays.
+LATE_MODULES = {"ssl", "subprocess"}
 
 
 def modules(nodes: list[ast.AST]) -> set[str]:
@@ -23,12 +23,16 @@ def modules(nodes: list[ast.AST]) -> set[str]:
 
 def test_it_parses_as_python_3_6() -> None:
     ast.parse(WHOLE, feature_version=(3, 6))
-    ast.parse(commit_program(), feature_version=(3, 6))
+    ast.parse(commit_program().source, feature_version=(3, 6))
 
 
-def test_whoever_only_passes_an_answer_on_compiles_little() -> None:
+def test_whoever_only_passes_an_answer_on_compiles_and_loads_little() -> None:
     (engine,) = LATER.values()
-    assert len(join(PARTS)) < len(join(engine)) / 5
+    messenger = join(PARTS, end="\nprint(*(set(sys.modules) - before))\n").source
+    assert len(messenger) < len(join(engine).source) / 15
+    program = b"import sys, os, select, time, marshal, stat\nbefore = set(sys.modules)\n" + messenger
+    done = subprocess.run([sys.executable, "-I", "-S", "-"], input=program, capture_output=True, check=True)
+    assert set(done.stdout.decode().split()) <= {"_sha2", "_sha256"}
 
 
 def test_no_name_is_defined_twice_across_its_files() -> None:
@@ -45,13 +49,15 @@ def test_no_name_is_defined_twice_across_its_files() -> None:
 def test_what_is_slow_to_load_is_loaded_where_it_is_used() -> None:
     assert modules(list(ast.walk(TREE))) & LATE_MODULES == LATE_MODULES
     assert modules(list(TREE.body)) & LATE_MODULES == set()
-    program = WHOLE.rsplit(b"\nserve(", 1)[0] + b"\nimport sys\nprint('ssl' in sys.modules)\n"
-    done = subprocess.run([sys.executable, "-I", "-"], input=program, capture_output=True, check=True)
-    assert done.stdout == b"False\n"
+    program = WHOLE.rsplit(b"\nserve(", 1)[0] + b"\nimport sys\nprint(*sys.modules)\n"
+    done = subprocess.run([sys.executable, "-I", "-S", "-"], input=program, capture_output=True, check=True)
+    assert set(done.stdout.decode().split()) & {*LATE_MODULES, "hashlib"} == set()
 
 
-def test_it_starts_programs_in_one_place_and_never_through_a_shell() -> None:
+def test_it_starts_programs_in_two_places_and_never_through_a_shell() -> None:
     calls = [node for node in ast.walk(TREE) if isinstance(node, ast.Call)]
     started = [node for node in calls if ast.unparse(node.func).startswith(("subprocess.", "os.exec", "os.system"))]
-    assert [ast.unparse(node.func) for node in started] == ["subprocess.Popen"]
-    assert "shell" not in {keyword.arg for keyword in started[0].keywords}
+    popen, execve = sorted(started, key=lambda node: ast.unparse(node.func), reverse=True)
+    assert (ast.unparse(popen.func), ast.unparse(execve.func)) == ("subprocess.Popen", "os.execve")
+    assert "shell" not in {keyword.arg for keyword in popen.keywords}
+    assert ast.unparse(execve.args[0]) == "path"  # what find_program found
