@@ -67,6 +67,7 @@ def _commit(host: LabHost, number: int) -> float:
         "roots": [],
         "who": "bench",
         "reason": "",
+        "keep": {"count": 20, "days": 90},  # the policy's own: what is old is pruned in the same call
         "transactions": [{**(wanted := _change(number)).model_dump(mode="json"), "digest": wanted.digest}],
     }
     marker = wire.new_marker()
