@@ -71,7 +71,7 @@ def _commit(host: LabHost, number: int) -> float:
         "transactions": [{**(wanted := _change(number)).model_dump(mode="json"), "digest": wanted.digest}],
     }
     marker = wire.new_marker()
-    sent = wire.frame(marker, commit_program(request["run"]), json.dumps(request).encode("ascii"))
+    sent = wire.frame(marker, commit_program("commit", request["run"]), json.dumps(request).encode("ascii"))
     taken, done = _timed(host, wire.command("/usr/bin/python3", marker), sent)
     answer = json.loads(wire.read_answer(host.name, done.stdout, marker, done.returncode, done.stderr))
     if [result["outcome"] for result in answer["results"]] != ["applied"]:

@@ -44,7 +44,7 @@ def collect(exchange: Exchange, host: str, run: str, pause: Callable[[float], No
     for seconds in PAUSES:
         pause(seconds)
         try:
-            return read_answer(Collected, host, run, exchange(commit_program(), request))
+            return read_answer(Collected, host, run, exchange(commit_program("collect", run), request))
         except HostError as error:
             if error.kind != "unreachable":
                 raise

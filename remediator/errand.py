@@ -37,12 +37,10 @@ def run_for_driver(directory: SessionDirectory, session: Session, host: str, exc
         "who": session.who,
         "reason": session.reason,
     }
-    program = commit_program()
     if session.mode == "recover":
-        program = commit_program(session.run)  # it restarts services: that must not end with the connection
         document["release"] = host in session.released
     request = json.dumps(document, separators=(",", ":"), ensure_ascii=True).encode("ascii")
     try:
-        directory.put_answer(host, exchange(program, request))
+        directory.put_answer(host, exchange(commit_program(session.mode, session.run), request))
     except HostError as error:
         directory.put_error(host, error)

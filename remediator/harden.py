@@ -249,7 +249,7 @@ def _exchange(
 
     notes: tuple[str, ...] = ()
     try:
-        committed = read_commit(target.host, target.exchange(commit_program(run), request, secret), due, run)
+        committed = read_commit(target.host, target.exchange(commit_program("commit", run), request, secret), due, run)
         done, notes = committed.results, committed.notes
     except HostError as error:
         if error.kind not in CONTACT_LOST or not due:
@@ -334,7 +334,7 @@ def make_key_for_driver(directory: SessionDirectory, session: Session, host: str
     wanted = Transaction(group="tls-key", changes=(), actions=(asked,))
     order = Order(session.run, session.who, session.reason)
     try:
-        answer = exchange(commit_program(order.run), commit_request(host, (wanted,), order, None))
+        answer = exchange(commit_program("commit", order.run), commit_request(host, (wanted,), order, None))
         (done,) = read_commit(host, answer, (wanted,), session.run).results
         if done.outcome != "applied":
             raise HostError(host, "key", f"{host}: it made no key: {done.reason or done.outcome}.")

@@ -36,7 +36,7 @@ _FIND_PYTHON = (
 )
 _MAGIC = importlib.util.MAGIC_NUMBER.hex()
 # A run that a unit may be named after.
-_RUN = re.compile(r"[0-9A-Za-z]{1,64}")
+_RUN = re.compile(r"[0-9A-Za-z]{1,40}")
 _AUTOMATIC = ("", "auto", "auto_legacy", "auto_silent", "auto_legacy_silent")
 
 
@@ -79,8 +79,9 @@ def frame(marker: str, program: Program, request: bytes, magic: str = "", secret
 
 def _pack(program: Program, request: bytes, compiled: bool, secret: bytes) -> tuple[bytes, bytes]:
     form, sent = ("code", _compiled(program.source)) if compiled else ("source", program.source)
-    run = program.run if _RUN.fullmatch(program.run) else "-"
-    head = f"{form} {len(sent)} {len(program.later)} {len(request)} {run}\n".encode("ascii")
+    if program.run and not _RUN.fullmatch(program.run):
+        raise AssertionError("a run is named by 1 to 40 letters and digits")
+    head = f"{form} {len(sent)} {len(program.later)} {len(request)} {program.run or '-'}\n".encode("ascii")
     body = zlib.compress(head + sent + program.later + request + secret, 6)
     return body, hashlib.sha256(body).hexdigest().encode("ascii")
 

@@ -19,9 +19,9 @@ _COMMENT_LINE = re.compile(r"^ *#.*\n", re.MULTILINE)
 _SERVE = "\nserve(MARKER, REQUEST, handle)\n"
 # Only what commits is given what came behind the request (a private key, which no document may hold), the whole that it
 # came in, to hand it on, and its own text, which the boot unit runs.
-_BEGIN = (
-    "\nhand_over(MARKER, RUN, BODY)\nload_engine()\nanswer(MARKER, REQUEST, SECRET, own_program(SOURCE, LATER_TEXT))\n"
-)
+_BEGIN = "\nbegin(MARKER, RUN, BODY)\nanswer(MARKER, REQUEST, SECRET, own_program(SOURCE, LATER_TEXT))\n"
+# What changes services, and so must not end with the connection; the rest is short, or waits for a unit itself.
+OUTLIVING = frozenset({"commit", "recover"})
 Parts = tuple[str, ...]
 
 
@@ -51,9 +51,12 @@ def observe_program() -> Program:
     return join(PARTS, LATER)
 
 
-def commit_program(run: str = "") -> Program:
-    """The program that commits: takes transactions, answers with their outcomes. `run`: see Program."""
-    return _commit()._replace(run=run)
+def commit_program(do: str, run: str) -> Program:
+    """The program that commits: takes transactions, answers with their outcomes.
+
+    `do` is what its request will ask for, `run` the id of the run that asks. See README.md beside this file.
+    """
+    return _commit()._replace(run=run if do in OUTLIVING else "")
 
 
 @lru_cache(maxsize=1)
@@ -64,9 +67,9 @@ def _commit() -> Program:
 
 
 def join(parts: Parts, later: Mapping[str, Parts] | None = None, end: str = _SERVE) -> Program:
-    """The files `parts` (paths below host/, in order) as one program; `end` calls what the last of them defines.
+    """The files `parts` (paths below host/, in order) as one program; `end` calls what they define.
 
-    Groups of `later` travel as text behind it, which the program compiles when `load_later(group)` asks for it:
+    Groups of `later` travel as text behind it (`later_source(group)`), which the program compiles once it needs it:
     compiling is most of what a host pays, and most processes need no more than one of them.
     """
     text, places = b"", ""

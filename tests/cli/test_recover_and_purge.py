@@ -82,6 +82,7 @@ def test_what_was_interrupted_is_shown_asked_about_and_put_back(tmp_path: Path, 
     assert f"web1  docker of run {RUN}  rolled back" in done.stdout
     sent = order(tmp_path, "web1")
     assert (sent["do"], sent["release"], sent["reason"]) == ("recover", False, "power cut")
+    assert stand_in.in_units(tmp_path, "web1") == ["recover"]
     assert stand_in.told(tmp_path, "web2") == ["observe", "observe"]
     (record,) = records(tmp_path)
     assert (record["verb"], record["state"], record["run"]) == ("recover", "finished", sent["run"])
@@ -224,6 +225,7 @@ def test_purge_says_what_goes_and_that_undo_goes_with_it(tmp_path: Path, remedia
     done = remediate("purge", "-i", "hosts.ini", "--yes")
     assert done.returncode == 0, done.stderr
     assert "web1  purged: /var/lib/remediator" in done.stdout
+    assert (stand_in.told(tmp_path, "web1")[-1], stand_in.in_units(tmp_path, "web1")) == ("purge", [])
     (record,) = records(tmp_path)
     assert (record["verb"], record["results"][0]["notes"]) == ("purge", ["removed /var/lib/remediator"])
 

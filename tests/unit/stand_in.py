@@ -66,7 +66,8 @@ with open(home + "/circumstances.json", "w") as file:
     json.dump({"environment": dict(os.environ), "modes": modes, "processes": processes}, file)
 errand = request.get("do")
 with open(home + "/seen", "a") as seen:
-    seen.write((errand or ("commit" if "transactions" in request else "observe")) + "\n")
+    what = errand or ("commit" if "transactions" in request else "observe")
+    seen.write(what + " " + head.split()[4].decode() + "\n")
 if errand and behaviour not in ("locked", "dies"):
     with open(home + "/order.json", "w") as order:
         json.dump(request, order)
@@ -143,5 +144,15 @@ def circumstances(directory: Path, host: str) -> dict[str, Any]:
 
 def told(directory: Path, host: str) -> list[str]:
     """What the host was sent, in order: `observe`, `commit`, `collect`, `recover` or `purge`."""
+    return [what for what, _ in _seen(directory, host)]
+
+
+def in_units(directory: Path, host: str) -> list[str]:
+    """What of it is to be done by a unit of the run that its request names, and so outlives the connection."""
+    order = json.loads((directory / host / "order.json").read_text())
+    return [what for what, run in _seen(directory, host) if run == order["run"]]
+
+
+def _seen(directory: Path, host: str) -> list[list[str]]:
     seen = directory / host / "seen"
-    return seen.read_text().split() if seen.is_file() else []
+    return [line.split() for line in seen.read_text().splitlines()] if seen.is_file() else []

@@ -36,7 +36,7 @@ def cut_off(*answers: HostError | Callable[[str], dict[str, Any]]) -> tuple[Targ
             raise GONE
         if document.get("do") != "collect":
             return plain.exchange(program, request, secret)
-        assert (document["run"], document["host"]) == (ORDER.run, "web1")
+        assert (document["run"], document["host"], program.run) == (ORDER.run, "web1", "")
         answer = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(answer, HostError):
             raise answer

@@ -35,6 +35,7 @@ def target(commit: Callable[[dict[str, Any]], bytes], *modes: int, allow: tuple[
     def exchange(program: Program, request: bytes, secret: bytes = b"") -> bytes:
         document = json.loads(request)
         if "transactions" in document:
+            assert program.run == ORDER.run  # a unit of its own does it, and outlives the connection
             return commit(document)
         return json.dumps(stand_in.observation(left.pop(0) if len(left) > 1 else left[0])).encode()
 

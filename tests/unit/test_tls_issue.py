@@ -164,6 +164,7 @@ def test_a_host_makes_its_key_and_gets_a_certificate_for_the_inventorys_names(
     certificate = fleet.certificate("fresh")
     assert issued["fresh"].result == "issued"
     assert told(fleet, "fresh") == ["observe", "commit", "observe"]
+    assert stand_in.in_units(fleet.directory, "fresh") == ["commit"]
     assert names_of(certificate) == Names(("fresh", "www.example"), ("192.0.2.7",))
     assert public_sha256(certificate) == fleet.made["fresh"].public
     assert certificate.not_valid_after_utc - NOW > timedelta(days=396)

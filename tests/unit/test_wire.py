@@ -23,7 +23,7 @@ ECHO = b"import json\ndef handle(request):\n    return {'echo': request}\n"
 
 def echo_program() -> Program:
     """A program of our own joined from the real serving part: it answers with its request."""
-    parts = ("common/digest.py", "common/writing.py", "common/serve.py")
+    parts = ("common/digest.py", "common/writing.py", "common/failure.py", "common/serve.py")
     return Program(join(parts).source.replace(b"\nserve(", b"\n" + ECHO + b"\nserve("))
 
 
@@ -110,7 +110,14 @@ def test_a_secret_goes_beside_the_request_and_only_to_a_program_that_takes_it(co
     assert json.loads(answer) == {"echo": [{"a": 1}, SECRET.decode()]}
     answer = read_answer("web", start(frame(MARKER, echo_program(), b'{"a":1}', magic, SECRET)).stdout, MARKER)
     assert json.loads(answer) == {"echo": {"a": 1}}
-    assert [b", SECRET," in each.source for each in (commit_program(), observe_program())] == [True, False]
+    assert [b", SECRET," in each.source for each in (commit_program("commit", ""), observe_program())] == [True, False]
+
+
+@pytest.mark.parametrize("run", ["--user x", "a\nb", "a" * 41, "é"])
+def test_a_run_that_no_unit_can_be_named_after_is_sent_nowhere(run: str) -> None:
+    with pytest.raises(AssertionError, match="a run is named by"):
+        frame(MARKER, echo_program()._replace(run=run), b"{}")
+    assert frame(MARKER, echo_program()._replace(run="a" * 40), b"{}") != frame(MARKER, echo_program(), b"{}")
 
 
 def test_nothing_is_kept_of_a_frame_with_a_secret() -> None:

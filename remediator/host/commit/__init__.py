@@ -5,6 +5,7 @@
 PARTS = (
     "common/digest.py",
     "common/writing.py",
+    "common/failure.py",
     "common/later.py",
     "commit/finding.py",
     "commit/engine.py",

@@ -4,7 +4,8 @@ import sys
 from typing import Any, Dict
 
 from remediator.host.commit.main import handle
-from remediator.host.common.serve import ProgramError, failure_text, serve
+from remediator.host.common.failure import failure_text
+from remediator.host.common.serve import ProgramError, serve
 
 
 def own_program(source: bytes, later: bytes) -> bytes:

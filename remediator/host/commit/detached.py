@@ -9,13 +9,17 @@ The messenger's start is added to every commit, so it loads nothing that it can 
 typing, and of this program no more than these files.
 """
 
+# What the module signal is made of: that one loads enum and more, which takes longer than all the rest here.
+import _signal  # type: ignore[import-not-found]
 import os
 import select
 import sys
 import time
 
+from remediator.host.commit.engine import load_engine
 from remediator.host.commit.finding import PROGRAM_ENVIRONMENT, find_program
 from remediator.host.common.digest import sha256
+from remediator.host.common.failure import failure_text
 from remediator.host.common.writing import write_all
 
 # There where systemd is the init, as sd_booted(3) has it.
@@ -23,7 +27,6 @@ SYSTEMD_DIRECTORY = "/run/systemd/system"
 UNIT_VARIABLE = "REMEDIATOR_UNIT"
 # What stands for the run of a program that is to do its work where it is.
 NO_RUN = "-"
-MAX_RUN = 64
 # How long a busy service manager may take to start the unit, before the work is done without it.
 READY_SECONDS = 60.0
 MAX_LINE = 65536
@@ -37,6 +40,20 @@ UNIT_PROPERTIES = (
 )
 
 
+def begin(marker: "bytes", run: "str", body: "bytes") -> None:
+    """Has a unit do the work, which ends this process, or makes the names of the engine known, which does it here.
+
+    Whatever goes wrong, the controller gets a sentence: a traceback on a pipe helps nobody.
+    """
+    try:
+        hand_over(marker, run, body)
+        load_engine()
+    except Exception as error:  # noqa: BLE001
+        why = ("the program could not begin there: " + failure_text(error)).replace("\n", " ")
+        write_all(1, b"%s failed %s\n" % (marker, why.encode("ascii", "replace")))
+        leave(1)
+
+
 def hand_over(marker: "bytes", run: "str", body: "bytes") -> None:
     """Has a unit of its own do this call's work, and passes its answer on; the process ends then.
 
@@ -45,7 +62,7 @@ def hand_over(marker: "bytes", run: "str", body: "bytes") -> None:
     missing, is too old for --pipe and --collect (before 236), or refuses. Nothing was begun elsewhere then: the unit
     gets its frame only after it has said that it is there.
     """
-    if run == NO_RUN or len(run) > MAX_RUN or not run.isalnum():
+    if run == NO_RUN:
         return
     # One for each call: a run may call twice, and the manager keeps a unit's name a moment longer than its process.
     unit = "remediator-commit-%s-%s.service" % (run.lower(), marker[:8].decode("ascii"))
@@ -95,12 +112,16 @@ class Messenger:
 
     def __init__(self, path: "str", words: "list[bytes]") -> None:
         """Starts it. No shell, and no part of our session: it outlives a hang-up. Raises OSError."""
+        # Whoever ignores it, and hands that down, has no children to wait for.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
         taken, self.frame = os.pipe2(os.O_CLOEXEC)
         self.answers, given = os.pipe2(os.O_CLOEXEC)
         self.child = os.fork()
         if self.child == 0:
             try:
                 os.setsid()
+                for number in (_signal.SIGPIPE, _signal.SIGXFSZ):  # Python's own deafness, which must not be inherited
+                    _signal.signal(number, _signal.SIG_DFL)
                 os.dup2(taken, 0)
                 os.dup2(given, 1)
                 os.execve(path, [path.encode("ascii")] + words, PROGRAM_ENVIRONMENT)  # noqa: S606 - never a shell
@@ -131,7 +152,7 @@ class Messenger:
 
     def end(self) -> None:
         """Ends systemd-run. The unit goes on."""
-        os.kill(self.child, 9)
+        os.kill(self.child, _signal.SIGKILL)
         os.waitpid(self.child, 0)
 
     def send(self, frame: "bytes") -> None:

@@ -9,11 +9,3 @@ def later_source(group: "str") -> "bytes":
     """The text of a group's files, once; nothing where their names are known already."""
     begin, end = LATER.pop(group, (0, 0))
     return bytes(globals()["LATER_TEXT"][begin:end]) if end else b""
-
-
-def load_later(group: "str") -> None:
-    """Makes the names of a group's files known, once."""
-    source = later_source(group)
-    if source:
-        # It arrived with the program, under the same digest.
-        exec(compile(source, "remediator-" + group, "exec"), globals())  # noqa: S102

@@ -5,6 +5,7 @@ import json
 import zlib
 
 from remediator.host.common.digest import sha256
+from remediator.host.common.failure import failure_text
 from remediator.host.common.writing import write_all
 
 MYPY = False
@@ -36,12 +37,3 @@ def serve(marker: "bytes", request: "bytes", handle: "Callable[[dict[str, Any]],
         write_all(1, head + binascii.b2a_base64(body, newline=False) + b"\n")
     except BrokenPipeError:
         pass  # whoever asked has gone. What a commit did stands in the host's own records
-
-
-def failure_text(error: "BaseException") -> "str":
-    """An exception as one short line, with the line of the program that it came from."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = " (line %d)" % trace.tb_lineno if trace is not None else ""
-    return ("%s: %s" % (type(error).__name__, error))[:300] + where

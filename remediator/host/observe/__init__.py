@@ -6,6 +6,7 @@ LATER holds what is compiled only on a host that needs it (see remediator.host.j
 PARTS = (
     "common/digest.py",
     "common/writing.py",
+    "common/failure.py",
     "common/serve.py",
     "common/patterns.py",
     "common/names.py",
@@ -30,6 +31,7 @@ PARTS = (
     "observe/own_records.py",
     "observe/login_environment.py",
     "common/later.py",
+    "observe/later.py",
     "observe/main.py",
 )
 

@@ -3,9 +3,9 @@
 import os
 import signal
 
-from remediator.host.common.later import load_later
+from remediator.host.common.failure import failure_text
 from remediator.host.common.reading import is_there, read_quietly
-from remediator.host.common.serve import ProgramError, failure_text
+from remediator.host.common.serve import ProgramError
 from remediator.host.observe.audit import audit_facts, in_first_namespaces
 from remediator.host.observe.cluster import cluster_references
 from remediator.host.observe.command import PACKAGE_NAMES, UNIT_NAMES, Finished, Running, program_paths
@@ -13,6 +13,7 @@ from remediator.host.observe.containerd import containerd_references
 from remediator.host.observe.docker import DockerHost, docker_references
 from remediator.host.observe.docker_clients import docker_clients
 from remediator.host.observe.docker_listeners import docker_listeners
+from remediator.host.observe.later import load_later
 from remediator.host.observe.login_environment import content_trust_references, login_environment
 from remediator.host.observe.machine import docker_cli_version, host_facts, package_versions
 from remediator.host.observe.own_records import own_state

@@ -142,8 +142,7 @@ class CommitHost:
             stderr=subprocess.PIPE,
         )
         assert process.stdin is not None
-        # What changes a host is done by a unit, where that has systemd.
-        program = commit_program(request["run"] if request.get("do", "commit") in ("commit", "recover") else "")
+        program = commit_program(request.get("do", "commit"), request["run"])
         sent = wire.frame(marker, program, json.dumps(request).encode("ascii"), secret=secret)
         with suppress(BrokenPipeError):  # one that was killed at once reads nothing
             process.stdin.write(sent)

@@ -7,12 +7,17 @@ import os
 import re
 import shlex
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from remediator import wire
+from remediator.errors import HostError
+from remediator.host import commit_program
 from remediator.host.commit.detached import is_whole
 from remediator.plan import Action, Step
 from tests.unit.host.commit.certificates import key_pem, new_key, public_sha256
@@ -150,10 +155,43 @@ def test_without_systemd_nobody_is_asked(host: CommitHost) -> None:
     assert (result["outcome"], asked(host)) == ("applied", [])
 
 
-def test_a_run_whose_name_is_no_units_name_is_not_put_into_one(host: CommitHost) -> None:
-    host.program("systemd-run", SYSTEMD_RUN)
-    answer = host.start(host.request(run="--user x"), systemd(host)).answer()
-    assert (answer["error"]["kind"], asked(host)) == ("request", [])
+@pytest.mark.parametrize("script", [REFUSES, SYSTEMD_RUN], ids=["refuses", "starts it"])
+def test_whoever_ignores_the_end_of_children_changes_nothing(host: CommitHost, script: str) -> None:
+    """Such a caller hands that down: the kernel then keeps no child's end for whoever waits for it."""
+    host.program("systemd-run", script)
+    path = host.file("daemon.json")
+    ignoring = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execvp(sys.argv[1], sys.argv[1:])"
+    )
+    wanted = host.request(transaction(chmod(path, 0o600)), run=RUN)
+    setup = f"{systemd(host)}; mount --bind /bin/bash /bin/sh"  # unlike dash, it hands that down in its turn
+    running = host.start(wanted, setup, under=shlex.join([sys.executable, "-c", ignoring]))
+    [result] = running.answer()["results"]
+    assert (result["outcome"], running.process.returncode) == ("applied", 0)
+
+
+def test_the_hosts_own_program_gets_the_signals_as_they_are_by_default(host: CommitHost) -> None:
+    program = host.base / "programs" / "systemd-run"  # no Python, which ignores some of its own accord
+    program.write_text(f"#!/bin/sh\ngrep SigIgn: /proc/$$/status >{shlex.quote(str(host.base))}/signals\n")
+    program.chmod(0o755)
+    [result] = host.run(transaction(chmod(host.file("daemon.json"), 0o600)), setup=systemd(host))
+    assert ((host.base / "signals").read_text(), result["outcome"]) == ("SigIgn:\t0000000000000000\n", "applied")
+
+
+def test_what_cannot_even_begin_is_told_in_a_sentence(host: CommitHost) -> None:
+    broken = commit_program("commit", "")._replace(later=b"import no_such_module\n")
+    source = re.sub(rb"LATER\['commit'\] = .*", b"LATER['commit'] = (0, %d)" % len(broken.later), broken.source)
+    marker = wire.new_marker()
+    sent = wire.frame(marker, broken._replace(source=source), b"{}")
+    command = ["/bin/sh", "-c", wire.command(sys.executable, marker)]
+    done = subprocess.run(command, input=sent, capture_output=True, timeout=60, check=False)
+    with pytest.raises(HostError) as caught:
+        wire.read_answer("web1", done.stdout, marker, done.returncode, done.stderr)
+    assert (
+        "web1: the answer cannot be used: the program could not begin there: ModuleNotFoundError: No module named"
+        in (str(caught.value))
+    )
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_a_private_key_reaches_the_unit_on_a_pipe_and_stands_nowhere_else(host: CommitHost) -> None:

@@ -13,6 +13,7 @@ from remediator.host.commit import ENGINE, LATER, PARTS
 WHOLE = join((*PARTS, *ENGINE)).source
 TREE = ast.parse(WHOLE)
 # What these load (OpenSSL, threads) costs a commit more than most of its start; only what needs it pays.
+STARTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.spawn", "pty.", "multiprocessing.")
 LATE_MODULES = {"ssl", "subprocess"}
 
 
@@ -23,7 +24,7 @@ def modules(nodes: list[ast.AST]) -> set[str]:
 
 def test_it_parses_as_python_3_6() -> None:
     ast.parse(WHOLE, feature_version=(3, 6))
-    ast.parse(commit_program().source, feature_version=(3, 6))
+    ast.parse(commit_program("commit", "").source, feature_version=(3, 6))
 
 
 def test_whoever_only_passes_an_answer_on_compiles_and_loads_little() -> None:
@@ -56,8 +57,13 @@ def test_what_is_slow_to_load_is_loaded_where_it_is_used() -> None:
 
 def test_it_starts_programs_in_two_places_and_never_through_a_shell() -> None:
     calls = [node for node in ast.walk(TREE) if isinstance(node, ast.Call)]
-    started = [node for node in calls if ast.unparse(node.func).startswith(("subprocess.", "os.exec", "os.system"))]
-    popen, execve = sorted(started, key=lambda node: ast.unparse(node.func), reverse=True)
-    assert (ast.unparse(popen.func), ast.unparse(execve.func)) == ("subprocess.Popen", "os.execve")
+    started = {
+        name: node
+        for node in calls
+        if (name := ast.unparse(node.func)).startswith(STARTS) or name in ("os.fork", "os.system", "os.popen")
+    }
+    assert sorted(started) == ["os.execve", "os.fork", "subprocess.Popen"]
+    assert len([node for node in calls if ast.unparse(node.func) in started]) == 3
+    popen, execve = started["subprocess.Popen"], started["os.execve"]
     assert "shell" not in {keyword.arg for keyword in popen.keywords}
     assert ast.unparse(execve.args[0]) == "path"  # what find_program found
