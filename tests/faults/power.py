@@ -35,24 +35,42 @@ PATIENCE = 900.0
 TRIES = 4
 # From an apply's first journal to the end of its last, on two idle cores. A cut after the end is a cut too.
 APPLY_SECONDS = 25.0
-# Between two looks: a step is told within so much and the connection's own time.
+# Asks the kernel (inotify): a small transaction's journal is there for less time than lies between two looks.
 _WATCH = """
-import os, time
-root, seen = "/var/lib/remediator/transactions", set()
+import ctypes, os, struct
+root, watched, seen = b"/var/lib/remediator/transactions", {}, set()
+libc = ctypes.CDLL(None, use_errno=True)
+notices = libc.inotify_init1(os.O_CLOEXEC)
+CREATED, DELETED, MOVED_FROM, MOVED_TO = 0x100, 0x200, 0x40, 0x80
+def tell(one, name, there):
+    if there != ((one, name) in seen):
+        (seen.add if there else seen.discard)((one, name))
+        words = ("+" if there else "-", one.partition(b".")[2].decode(), name.decode())
+        print(*words, flush=True)
+def watch(one):
+    mark = libc.inotify_add_watch(notices, os.path.join(root, one), CREATED | DELETED | MOVED_FROM | MOVED_TO)
+    if mark < 0:
+        raise OSError(ctypes.get_errno(), "inotify_add_watch", one)
+    watched[mark] = one
+    for name in sorted(os.listdir(os.path.join(root, one))) if one else ():
+        tell(one, name, True)
+watch(b"")
 print("watching", flush=True)
+for one in os.listdir(root):
+    watch(one)
 while True:
-    now = set()
-    try:
-        for one in os.listdir(root):
-            now.update(one.partition(".")[2] + " " + name for name in os.listdir(os.path.join(root, one)))
-    except OSError:
-        pass
-    for name in sorted(now - seen):
-        print("+", name, flush=True)
-    for name in sorted(seen - now):
-        print("-", name, flush=True)
-    seen = now
-    time.sleep(0.04)
+    held = os.read(notices, 65536)
+    while held:
+        mark, what, _, length = struct.unpack_from("iIII", held)
+        name, held = held[16:16 + length].rstrip(bytes(1)), held[16 + length:]
+        one = watched.get(mark)
+        if one:
+            tell(one, name, bool(what & (CREATED | MOVED_TO)))
+        elif one is not None and what & (CREATED | MOVED_TO):
+            try:
+                watch(name)
+            except OSError:
+                pass  # gone again
 """
 # Everything that this change set could touch and that a boot by itself leaves alone, with its facts.
 _FACTS = """
@@ -63,7 +81,8 @@ def look(path):
     digest = hashlib.sha256(open(path, "rb").read()).hexdigest() if stat.S_ISREG(facts.st_mode) else ""
     when = facts.st_mtime_ns if digest else 0
     found[path] = [stat.S_IFMT(facts.st_mode), stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid, digest, when]
-for top in ("/etc/docker", "/etc/systemd/system", "/etc/audit/rules.d", "/etc/default", "/usr/lib/systemd/system"):
+for top in ("/etc/docker", "/etc/systemd/system", "/etc/audit/rules.d", "/etc/default", "/etc/tmpfiles.d",
+            "/usr/lib/systemd/system"):
     for place, directories, files in os.walk(top):
         for name in [place] + [os.path.join(place, each) for each in directories + files]:
             look(name)
