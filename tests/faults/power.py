@@ -194,26 +194,27 @@ def apply_words(bench: Bench) -> list[str]:
 
 @contextmanager
 def applying(bench: Bench) -> Iterator[subprocess.Popen[str]]:
-    """An apply that runs; whatever is left of it is killed at the end."""
-    environment = {"HOME": str(bench.product.home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
-    process = subprocess.Popen(
-        apply_words(bench),
-        env=environment,
-        cwd=bench.product.home,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    """An apply that runs; whatever is left of it is killed at the end, and its temporary files are removed."""
+    with tempfile.TemporaryDirectory(prefix="remediator-cut-") as temporary:
+        environment = {"HOME": str(bench.product.home), "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        process = subprocess.Popen(
+            apply_words(bench),
+            env={**environment, "TMPDIR": temporary},
+            cwd=bench.product.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def whole_apply(bench: Bench) -> tuple[float, list[str]]:
