@@ -23,7 +23,9 @@ _LAST_SECOND = 253_402_300_799  # of the year 9999
 # What a clock cannot have shown is no time.
 Seconds = Annotated[int | None, BeforeValidator(lambda value: value if _is_time(value) else None)]
 Number = Annotated[int, Field(ge=0, le=2**32 - 2)]
-Run = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,40}$")]
+# A unit is named after it, and directories are.
+RUN_ID = r"[0-9A-Za-z]{1,40}"
+Run = Annotated[str, Field(pattern=f"^{RUN_ID}$")]
 Group = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 ControlIds = Annotated[tuple[HostText, ...], Field(max_length=5000)]
 

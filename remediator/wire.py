@@ -23,6 +23,7 @@ from functools import lru_cache
 from remediator.errors import HostError
 from remediator.host import Program, bootstrap_source
 from remediator.observation import MAX_ANSWER
+from remediator.own_records import RUN_ID
 from remediator.text import one_line, visible
 
 # What a login may print around our own lines before we stop listening.
@@ -35,8 +36,6 @@ _FIND_PYTHON = (
     'echo "$2 python none"; exit 127'
 )
 _MAGIC = importlib.util.MAGIC_NUMBER.hex()
-# A run that a unit may be named after.
-_RUN = re.compile(r"[0-9A-Za-z]{1,40}")
 _AUTOMATIC = ("", "auto", "auto_legacy", "auto_silent", "auto_legacy_silent")
 
 
@@ -79,7 +78,7 @@ def frame(marker: str, program: Program, request: bytes, magic: str = "", secret
 
 def _pack(program: Program, request: bytes, compiled: bool, secret: bytes) -> tuple[bytes, bytes]:
     form, sent = ("code", _compiled(program.source)) if compiled else ("source", program.source)
-    if program.run and not _RUN.fullmatch(program.run):
+    if program.run and not re.fullmatch(RUN_ID, program.run):
         raise AssertionError("a run is named by 1 to 40 letters and digits")
     head = f"{form} {len(sent)} {len(program.later)} {len(request)} {program.run or '-'}\n".encode("ascii")
     body = zlib.compress(head + sent + program.later + request + secret, 6)

@@ -293,6 +293,8 @@ def test_what_was_killed_on_the_host_itself_is_told_kept_from_purge_and_recovere
     recovered = remediate("recover", "-i", str(path), "--yes", "--format", "json")
     assert recovered.code == 0, recovered.out + recovered.err
     (only,) = recovered.host(first.name)["recovered"]
+    started = first.text("journalctl", "--no-pager", "-o", "cat", "_PID=1")  # it would outlive its connection, too
+    assert f"remediator: commit of run {recovered.document['run']}" in started
     assert (only["run"], only["outcome"]) == (answer.document["run"], "rolled_back")
     assert configuration(first) == before
     assert not listens(first, 2406)

@@ -9,7 +9,8 @@ The messenger's start is added to every commit, so it loads nothing that it can 
 typing, and of this program no more than these files.
 """
 
-# What the module signal is made of: that one loads enum and more, which takes longer than all the rest here.
+# What the module signal is made of: that one loads enum and more, which takes longer than all the rest here. Every
+# Python has it, but no types of it are published.
 import _signal  # type: ignore[import-not-found]
 import os
 import select
@@ -48,7 +49,7 @@ def begin(marker: "bytes", run: "str", body: "bytes") -> None:
     try:
         hand_over(marker, run, body)
         load_engine()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 - whatever it was, as in serve
         why = ("the program could not begin there: " + failure_text(error)).replace("\n", " ")
         write_all(1, b"%s failed %s\n" % (marker, why.encode("ascii", "replace")))
         leave(1)

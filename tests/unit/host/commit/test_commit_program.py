@@ -12,8 +12,9 @@ from remediator.host.commit import ENGINE, LATER, PARTS
 # With what the program compiles later, where the work is done: it shares its names.
 WHOLE = join((*PARTS, *ENGINE)).source
 TREE = ast.parse(WHOLE)
-# What these load (OpenSSL, threads) costs a commit more than most of its start; only what needs it pays.
+# What starts a process, whatever its last word.
 STARTS = ("subprocess.", "os.exec", "os.posix_spawn", "os.spawn", "pty.", "multiprocessing.")
+# What these load (OpenSSL, threads) costs a commit more than most of its start; only what needs it pays.
 LATE_MODULES = {"ssl", "subprocess"}
 
 
